@@ -34,8 +34,9 @@ def status(
     """Show the windows, what waits, and the watermark.
 
     Every window up to the watermark is closed and done. With a window: whether it closed and whether it ties; what was expected,
-    received, late, duplicate or rejected; its files and its certificate. Exit status 1 if files are missing (SHORT), every row of a
-    window was rejected, a window could not be processed, a received file is rejected, or the rules have changed.
+    received, late, duplicate or rejected; its files and its certificate, and the received files that it lacks. Exit status 1 if files
+    are missing (SHORT), every row of a window was rejected, a window could not be processed, a received file is rejected, or the rules
+    have changed.
 
     \b
     recon status
@@ -61,7 +62,7 @@ def _status_of(answer: dict[str, Any], json: bool) -> int:
 
 
 def _status_of_window(answer: dict[str, Any]) -> int:
-    """1 for a window that is short, does not tie, could not be processed, or has every row rejected."""
+    """1 for a window that is short, does not tie, could not be processed, has every row rejected, or lacks a received or expected file."""
     from recon.reading.caveats import without_window
 
     arrived, rejected, window = answer["received"]["rows"], answer["rejected"]["rows"], answer["window"]
@@ -76,6 +77,9 @@ def _status_of_window(answer: dict[str, Any]) -> int:
         wrong.append("its certificate does not tie")
     if arrived and arrived == rejected:
         wrong.append(f"every row was rejected; 'recon rejects {window}' says why")
+    if answer["closed"] and (missing := answer["not_landed"]["missing"]):
+        wrong.append(f"it was closed without {count(len(missing), 'expected file')}: {', '.join(missing)}")
+    wrong += answer["not_landed"]["wrong"]
     for what in wrong:
         warn(f"window {window}: {what}")
     return 1 if wrong else 0
@@ -122,6 +126,10 @@ def _say_status(answer: dict[str, Any], suffix: str) -> None:
 def _say_window(answer: dict[str, Any], suffix: str) -> None:
     say(f"window {answer['window']} until {answer['until']}: {answer['stage']}")
     say(answer["why"])
+    for file in answer["not_landed"]["open"]:
+        say(f"{file['file']} is {file['state']} and not landed yet" + (f": {file['reason']}" if file["reason"] else ""))
+    if not answer["closed"] and (missing := answer["not_landed"]["missing"]):
+        say(f"missing: {', '.join(missing)}")
     if answer["last_change"] is None:
         say(f"next: recon land FILE --window {answer['window']}{suffix}")
         return

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from recon.config import Config
-from recon.errors import TryAgain
-from recon.intake.sources.folder import has_sources
 from recon.planning import quarantine
 from recon.planning.due import Due, due
+from recon.reading.not_landed import not_landed
 from recon.state.timeline import Mark, State
 from recon.storage.port import ObjectStore
 
@@ -99,28 +98,20 @@ def _waiting(store: ObjectStore, config: Config, state: State, waiting: Due) -> 
 
 def _received(config: Config) -> Iterable[Caveat]:
     """Sources with a mistake, and received files that are not in their window. Where the database is away, nobody knows of any."""
-    if not has_sources(config):
-        return
-    from recon.intake.sources.site import Intake
-    from recon.intake.sources.standing import standing_of, stopped
-
-    intake = Intake(config, "status")
-    for name, error in intake.broken.items():
+    found = not_landed(config)
+    for name, error in found.broken.items():
         yield Caveat("source_broken", f"the source {name} takes no file: {error}")
-    try:
-        standing = standing_of(intake)
-    except TryAgain as error:
-        yield Caveat("files_unknown", f"whether received files are missing in their windows is not known: {error}")
-        return
-    for name, bad in stopped(intake, standing).items():
+    if found.unknown is not None:
+        yield Caveat("files_unknown", f"whether received files are missing in their windows is not known: {found.unknown}")
+    for name, bad in found.stopped.items():
         text = f"the source {name} is stopped by {bad.shown}: its other files wait until that is corrected, retried or discarded"
         yield Caveat("source_stopped", text)
-    if rejected := standing.rejected:
+    if rejected := found.rejected:
         why = f"'recon files show {rejected[0].id}'" if len(rejected) == 1 else "'recon files list --state rejected'"
         yield Caveat("files_rejected", f"{_some(rejected)} rejected and not corrected; {why} says why", _windows(rejected))
-    if standing.open:
-        text = f"{_some(standing.open)} received and not landed yet; 'recon files list' says why, 'recon land --from INBOX' goes on"
-        yield Caveat("files_open", text, _windows(standing.open), wrong=False)
+    if found.open:
+        text = f"{_some(found.open)} received and not landed yet; 'recon files list' says why, 'recon land --from INBOX' goes on"
+        yield Caveat("files_open", text, _windows(found.open), wrong=False)
 
 
 def _some(files: Sequence[Tracked]) -> str:

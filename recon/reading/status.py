@@ -15,6 +15,7 @@ from recon.planning.closing import processed, why_not
 from recon.planning.due import due
 from recon.reading.caveats import caveats
 from recon.reading.completeness import completeness
+from recon.reading.not_landed import not_landed_in
 from recon.state import amplification
 from recon.state.amplification import StoredBytes
 from recon.state.certificates import lag, read_certificates
@@ -98,7 +99,8 @@ def _line(
 
 
 def window_status(store: ObjectStore, config: Config, state: State, window: datetime) -> dict[str, Any]:
-    """One window: whether it closed, whether it ties, its files, revisions, stage and certificates, and its completeness."""
+    """One window: whether it closed, whether it ties, its files, revisions, stage and certificates, its completeness, and the
+    received files that are not in it."""
     manifest = read_manifest(store, window)
     certificates = read_certificates(store, window)
     name = name_of(window)
@@ -118,6 +120,7 @@ def window_status(store: ObjectStore, config: Config, state: State, window: date
         "rules_changed": state.rules not in ("", config.rules_version),
         "ties": certificates[-1]["ties"] if certificates else None,
         **completeness(store, config, state, window, manifest),
+        "not_landed": not_landed_in(config, window).to_json(),
         "closed": manifest is not None and manifest.closed,
         "short": manifest is not None and manifest.short,
         "landed_revision": manifest.revision if manifest else 0,

@@ -38,7 +38,8 @@ def site(
     (folder / "sources").mkdir(parents=True)
     (folder / "inbox").mkdir()
     (folder / "recon.yaml").write_text(RECON)
-    (folder / "sources" / "bank.yaml").write_text("\n".join([SOURCE.replace("ACCOUNT", account) + (f"  {columns}\n" if columns else ""), window, extra, ""]))
+    described = SOURCE.replace("ACCOUNT", account) + (f"  {columns}\n" if columns else "")
+    (folder / "sources" / "bank.yaml").write_text("\n".join([described, window, extra, ""]))
     return recon.open(folder / "recon.yaml")
 
 

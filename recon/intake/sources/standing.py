@@ -15,8 +15,8 @@ from recon.intake.sources.window import known_window
 
 @dataclass
 class Standing:
-    """``rejected``: no later file of their series has landed in their window, and nobody has taken them back or discarded them. ``open``: to
-    be processed. Both in order of arrival."""
+    """``rejected``: no later file of their series has landed in their window, and nobody has taken them back or discarded them. ``open``:
+    to be processed. Both in order of arrival."""
 
     rejected: list[Tracked]
     open: list[Tracked]

@@ -14,7 +14,7 @@ import recon as library
 from recon.api import Reconciliation
 
 GOOD, BAD = "Konto;Betrag\na;1\n", "Konto;Betrag\na;1\n;2\n"
-DAY = 'day: {column: Tag, required: true}'
+DAY = "day: {column: Tag, required: true}"
 GOOD_DAY = "Konto;Betrag;Tag\na;1;2026-11-01\n"
 BAD_DAY = GOOD_DAY + ";2;2026-11-01\n"
 OTHER = GOOD.replace("a;", "b;")
@@ -115,6 +115,50 @@ def test_a_file_of_another_window_does_not_correct_one_of_the_same_name(rejected
     assert (said.status, "the file bank_daily_1.csv is rejected and not corrected" in said.err) == (1, True)
     assert deliver_one(r, GOOD_DAY, "bank_daily_1.csv").state == "landed"
     assert recon("status", "--config", str(r.config.path)).status == (0 if rejected == BAD_DAY else 1)
+
+
+def test_the_status_of_a_window_names_its_rejected_files(tmp_path: Path, recon: Call) -> None:
+    r = site(tmp_path, extra="rejects: file")
+    deliver_one(r, GOOD)
+    for day, part, text in ((1, 2, BAD), (1, 3, ""), (2, 1, BAD)):
+        deliver_one(r, text, f"bank_2026110{day}_{part}.csv")
+    config = ("--config", str(r.config.path))
+    r.close("2026-11-01T00:00Z")
+    r.run()
+    said = recon("status", "2026-11-01T00:00Z", *config)
+    assert said.status == 1
+    assert "2 files were rejected: bank_20261101_2.csv (1 of 2 rows are rejected" in said.err
+    assert "bank_20261101_3.csv (the file is empty" in said.err
+    assert "'recon files retry 2 3' takes up again" in said.err
+    assert "20261102" not in said.err
+    found = json.loads(recon("status", "2026-11-01T00:00Z", "--json", *config).out)["not_landed"]
+    assert [(file["id"], file["file"], file["window"]) for file in found["rejected"]] == [
+        (2, "bank_20261101_2.csv", "2026-11-01T00:00Z"),
+        (3, "bank_20261101_3.csv", "2026-11-01T00:00Z"),
+    ]
+    assert recon("status", "2026-11-03T00:00Z", *config).status == 0
+    assert recon("files", "discard", "2", "3", "--reason", "junk", *config).status == 0
+    assert recon("status", "2026-11-01T00:00Z", *config).status == 0
+
+
+def test_a_rejected_file_of_an_unknown_window_is_in_the_status_of_each(tmp_path: Path, recon: Call) -> None:
+    r = site(tmp_path, window="window: {column: day, format: '%Y-%m-%d'}", columns=DAY)
+    deliver_one(r, GOOD_DAY)
+    deliver_one(r, "Datum\n", "bank_x_2.csv")
+    said = recon("status", "2026-11-01T00:00Z", "--config", str(r.config.path))
+    assert (said.status, "1 file was rejected: bank_x_2.csv (" in said.err) == (1, True)
+
+
+def test_the_status_of_a_window_names_files_that_wait_and_are_missing(tmp_path: Path, recon: Call) -> None:
+    r = site(tmp_path, extra='rejects: stop\nexpect: {files: ["bank_{window:%Y%m%d}_1.csv", "bank_{window:%Y%m%d}_2.csv"]}')
+    deliver_one(r, BAD)
+    (inbox(r) / "bank_20261102_1.csv").write_text(GOOD)
+    land(recon, r)
+    said = recon("status", "2026-11-02T00:00Z", "--config", str(r.config.path))
+    assert said.status == 1
+    assert "bank_20261102_1.csv is received and not landed yet" in said.out
+    assert "missing: bank_20261102_1.csv, bank_20261102_2.csv" in said.out
+    assert "the source bank is stopped by bank_20261101_1.csv, file 1" in said.err
 
 
 # A source that stops
