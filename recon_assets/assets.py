@@ -165,8 +165,9 @@ def _asset(
             work: Work = getattr(context.resources, store).work(config)
             work = placed(work, context, engine)
             with work.noting_errors(), store_present(work.store), at_work(work.store, spec.stage, context.run.run_id):
-                Reporting(context, work, every).carry_out(spec.per_window, windows)
+                reporting = Reporting(context, work, every)
+                reporting.carry_out(spec.per_window, windows)
         # For the range, without metadata, since each window has its own by now. Dagster Pipes requires a result.
-        return dg.MaterializeResult()
+        return dg.MaterializeResult(data_version=reporting.version)
 
     return stage

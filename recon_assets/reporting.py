@@ -7,6 +7,7 @@ planned materialization of the skipped windows.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,8 +15,8 @@ from itertools import islice
 from typing import Any, cast
 
 import dagster as dg
-from dagster._core.definitions.data_version import CODE_VERSION_TAG
-from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent
+from dagster._core.definitions.data_version import CODE_VERSION_TAG, DATA_VERSION_IS_USER_PROVIDED_TAG, DATA_VERSION_TAG
+from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent, DagsterEventBatchMetadata
 from dagster._core.instance.utils import RUNLESS_RUN_ID
 from dagster._core.storage.tags import EXTERNALLY_MANAGED_ASSETS_TAG
 
@@ -27,6 +28,7 @@ from recon.stages.work import Work
 from recon_assets.partitions import CHOSEN_TAG, key_of, window_tag
 from recon_assets.retries import FAILURE_TAG, NO_FAILURE
 from recon_assets.stages import PerWindow
+from recon_assets.versions import VERSION
 
 SKIPPED_TAG = "recon/skipped"
 """Tag of a run that skipped windows: their names."""
@@ -46,12 +48,13 @@ def tag(context: dg.AssetExecutionContext) -> None:
 @dataclass
 class Reporting:
     """One stage of a run over a range. ``assets``: all assets of the reconciliation; the run has some of them. ``done``: window → metadata.
-    ``skipped``: window → reason."""
+    ``versions``: window → data version. ``skipped``: window → reason."""
 
     context: dg.AssetExecutionContext
     work: Work
     assets: Sequence[dg.AssetKey]
     done: dict[str, dict[str, Any]] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
 
     def carry_out(self, stage: Stage, windows: Sequence[datetime]) -> None:
@@ -68,6 +71,8 @@ class Reporting:
             if not isinstance(error, NotReady):
                 self._report_done()  # no later run will report them
             raise
+        if len(self.done) > 1:  # Dagster gives all windows of a result one data version
+            self._leave_to_this()
         if _is_deferred(self.context):
             self._report_done()
         # One line for all windows, since each line is a transaction of Dagster's storage.
@@ -79,9 +84,12 @@ class Reporting:
         asked = {name_of(window) for window in windows}
         for window, figures in per_window:
             metadata: dict[str, Any] = {"window": window, **figures}
+            version = metadata.pop(VERSION, None)
             if window in asked:
                 self.context.add_asset_metadata(metadata, partition_key=self._key(window))
                 self.done[window] = metadata
+                if version is not None:
+                    self.versions[window] = version
             else:
                 self._observe(window, metadata)
 
@@ -97,9 +105,17 @@ class Reporting:
         more = f"; and {len(self.skipped) - _NAMED_MAX} more" if len(self.skipped) > _NAMED_MAX else ""
         self.context.log.warning(f"skipped: {'; '.join(islice(self.skipped.values(), _NAMED_MAX))}{more}")
         self.context.instance.add_run_tags(self.context.run.run_id, {SKIPPED_TAG: _listed(list(self.skipped))})
-        # With this tag Dagster reports no window of this run by itself.
-        cast("dict[str, str]", self.context.run.tags)[EXTERNALLY_MANAGED_ASSETS_TAG] = "true"
+        self._leave_to_this()
         return rest
+
+    def _leave_to_this(self) -> None:
+        """With this tag Dagster reports no window of this run by itself."""
+        cast("dict[str, str]", self.context.run.tags)[EXTERNALLY_MANAGED_ASSETS_TAG] = "true"
+
+    @property
+    def version(self) -> dg.DataVersion | None:
+        """The data version of the one window that the run has done; None for several, which have theirs already."""
+        return dg.DataVersion(next(iter(self.versions.values()))) if len(self.versions) == 1 else None
 
     def _key(self, window: str) -> str:
         return key_of(self.work.config.grid, window)
@@ -109,10 +125,15 @@ class Reporting:
         self.context.log_event(dg.AssetObservation(self.context.asset_key, metadata=metadata, partition=partition, description=description))
 
     def _report_done(self) -> None:
-        tags = {CODE_VERSION_TAG: self.work.config.rules_version}
-        for window, metadata in self.done.items():
-            partition = self._key(window)
-            self.context.log_event(dg.AssetMaterialization(self.context.asset_key, metadata=metadata, partition=partition, tags=tags))
+        code = {CODE_VERSION_TAG: self.work.config.rules_version}
+        op, batch = self.context.op_execution_context, secrets.token_hex(16)
+        for number, (window, metadata) in enumerate(self.done.items(), 1):
+            partition, version = self._key(window), self.versions.get(window)
+            tags = code if version is None else {**code, DATA_VERSION_TAG: version, DATA_VERSION_IS_USER_PROVIDED_TAG: "true"}
+            made = dg.AssetMaterialization(self.context.asset_key, metadata=metadata, partition=partition, tags=tags)
+            # As log_event does, but in one batch: Dagster stores each event without a batch in a transaction of its own.
+            mark = DagsterEventBatchMetadata(batch, number == len(self.done))
+            op._events.append(DagsterEvent.asset_materialization(op._step_execution_context, made, mark))
 
     def _report_failed(self, windows: Sequence[datetime]) -> None:
         """Reports why each bad window failed among the window's own events, where people look for it."""

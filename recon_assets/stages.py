@@ -12,7 +12,7 @@ from recon.stages.certify import Certified
 from recon.stages.work import WindowResult, Work
 from recon.state.reduced import Figures
 from recon.state.timeline import Entry, State
-from recon_assets import metadata
+from recon_assets import metadata, versions
 from recon_assets.metadata import Metadata
 
 PerWindow = Iterator[tuple[str, Metadata]]
@@ -21,19 +21,19 @@ PerWindow = Iterator[tuple[str, Metadata]]
 def batches(work: Work, results: Iterator[WindowResult[Manifest]]) -> PerWindow:
     """Metadata of the stage ``land``."""
     for result in results:
-        yield result.window, metadata.of_batch(result.made)
+        yield result.window, {**metadata.of_batch(result.made), **versions.of_files(result.made)}
 
 
 def reduced(work: Work, results: Iterator[WindowResult[Figures]]) -> PerWindow:
     """Metadata of the stage ``reduce``."""
     for result in results:
-        yield result.window, metadata.of_reduced(result.made, result.numbers)
+        yield result.window, {**metadata.of_reduced(result.made, result.numbers), **versions.of_reduced(result.made)}
 
 
 def prefetched(work: Work, results: Iterator[WindowResult[Figures]]) -> PerWindow:
     """Metadata of the stage ``prefetch``."""
     for result in results:
-        yield result.window, metadata.of_prefetched(result.made, result.numbers)
+        yield result.window, {**metadata.of_prefetched(result.made, result.numbers), **versions.of_reduced(result.made)}
 
 
 def merged(work: Work, results: Iterator[WindowResult[Mapping[str, Any]]]) -> PerWindow:
@@ -49,16 +49,14 @@ def merged(work: Work, results: Iterator[WindowResult[Mapping[str, Any]]]) -> Pe
             manifest = read_manifest(work.store, work.config.grid.parse(result.window), result.made["revision"])
             if manifest is not None:
                 shown["landed_to_visible_seconds"] = landed_to_visible(entry, manifest)
-        yield result.window, shown
+        yield result.window, {**shown, **versions.of_committed(work, result.made)}
 
 
 def indexed(work: Work, results: Iterator[WindowResult[Mapping[str, Any]]]) -> PerWindow:
     """Metadata of the stage ``index``."""
     for result in results:
-        yield (
-            result.window,
-            {"commit": result.made["commit"], "keys": result.made["keys"], **metadata.of_numbers(result.numbers)},
-        )
+        shown = {"commit": result.made["commit"], "keys": result.made["keys"], **metadata.of_numbers(result.numbers)}
+        yield result.window, {**shown, **versions.of_committed(work, result.made)}
 
 
 def certified(work: Work, results: Iterator[WindowResult[Certified]]) -> PerWindow:
@@ -67,7 +65,9 @@ def certified(work: Work, results: Iterator[WindowResult[Certified]]) -> PerWind
     for result in results:
         state = state or work.head()
         shown = of_certificate(work, state, result.made.certificate, result.made.committed)
-        yield result.window, {**shown, **metadata.of_numbers(result.numbers)}
+        certificate, committed = result.made.certificate, result.made.committed
+        version = {} if committed is None else versions.of_committed(work, committed, certificate["state"], certificate["ties"])
+        yield result.window, {**shown, **metadata.of_numbers(result.numbers), **version}
 
 
 def of_certificate(work: Work, state: State, certificate: Mapping[str, Any], committed: Mapping[str, Any] | None) -> Metadata:
