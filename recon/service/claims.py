@@ -208,11 +208,13 @@ class Claims:
             now = self._database.clock(connection)
             return self._queued_again(connection, one, now, pause, why, tries=one.tries - 1)
 
-    def overdue(self) -> list[Submission]:
-        """Requests whose worker gave no sign of life: queued for another try, or dead. One whose end was asked for is cancelled."""
+    def overdue(self, dead: Sequence[str] = ()) -> list[Submission]:
+        """Requests whose worker gave no sign of life: queued for another try, or dead. One whose end was asked for is cancelled. ``dead``:
+        names of workers that are known to be."""
         with self._database.write() as connection:
             now = self._database.clock(connection)
-            late = sa.or_(_T.lease_until < now, _T.lease_until > now + FAR)
+            gone = [_T.worker.startswith(f"{name}-", autoescape=True) for name in dead]
+            late = sa.or_(_T.lease_until < now, _T.lease_until > now + FAR, *gone)
             found = connection.execute(sa.select(REQUESTS).where(_T.state == "running", late).with_for_update(skip_locked=True))
             why = "its worker {} gave no sign of life"
             return [self._tried(connection, one, now, Problem("died"), why.format(one.worker)) for one in map(submission, found.all())]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import multiprocessing
 import os
 import secrets
@@ -10,7 +9,6 @@ import shutil
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -20,12 +18,13 @@ from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import psutil
 
 from recon.errors import ReconError, TryAgain
 from recon.service.claims import BEAT_S
+from recon.service.scratch import Scratch, dead_workers, remove
 from recon.service.site import Service
 from recon.service.submissions import LANES, LaneName, Lost, Problem, Submission
 from recon.service.work import Job, run
@@ -36,7 +35,6 @@ SWEEP_S = 60.0
 MEMORY_S = 0.5
 TERM_S = 3.0
 """How long a process may take to end by itself before it is killed."""
-PREFIX = "recon-work-"
 NO_PROCESS = timedelta(seconds=5)
 """Before a request is claimed again for which no process could be started."""
 LAST_S = 10.0
@@ -84,7 +82,7 @@ class Worker:
         """Works for ``for_s`` seconds, or until nothing was to be done for ``idle_s``; by default until ``stop``. What runs at the end may
         finish; after ``stop`` within ``grace_s``, then it is queued again. Returns how many requests ended."""
         until = float("inf") if for_s is None else time.monotonic() + for_s
-        with _Scratch() as scratch:
+        with Scratch(self.name) as scratch:
             self._scratch = scratch
             try:
                 self._turn(until, idle_s, grace_s)
@@ -143,7 +141,7 @@ class Worker:
                     each.alive.send_bytes(b"1")
 
     def _remove_overdue(self) -> None:
-        for one in self._service.claims.overdue():
+        for one in self._service.claims.overdue(dead_workers()):
             self._say(f"request {one.name}: its worker gave no sign of life")
             if one.place is not None:
                 with suppress(ReconError):  # Service.sweep removes them later
@@ -151,7 +149,6 @@ class Worker:
 
     def _sweep(self) -> None:
         try:
-            remove_dead_folders()
             self._service.sweep()
         except ReconError as error:
             self._say(f"sweep: {error}")
@@ -229,7 +226,7 @@ class Worker:
         _kill(each.process)
         each.process.join()
         each.alive.close()
-        _remove(each.folder)
+        remove(each.folder)
         with suppress(Lost):
             self._judge(each)
         self.ended += 1
@@ -316,65 +313,6 @@ def _resident(pid: int | None) -> int:
             with suppress(psutil.Error):
                 total += each.memory_info().rss
     return total
-
-
-class _Scratch:
-    """A folder for the requests of a worker, locked while the worker lives."""
-
-    def __enter__(self) -> Path:
-        remove_dead_folders()
-        self._folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_root()))
-        self._lock = _locked(self._folder)
-        return self._folder
-
-    def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
-        if self._lock is not None:
-            self._lock.close()
-
-
-def _root() -> Path:
-    return Path(os.environ.get("RECON_SCRATCH") or tempfile.gettempdir())
-
-
-def remove_dead_folders() -> None:
-    """Removes the folders of workers that died."""
-    for old in _root().glob(f"{PREFIX}*"):
-        _remove_dead(old)
-
-
-def _remove(folder: Path) -> None:
-    """Removes a folder in which a process that was just killed may still write for a moment."""
-    for _ in range(50):
-        shutil.rmtree(folder, ignore_errors=True)
-        if not folder.exists():
-            return
-        time.sleep(0.02)
-
-
-def _locked(folder: Path) -> IO[bytes] | None:
-    """The lock on a folder; None where another process has it."""
-    try:
-        file = (folder / "lock").open("ab")
-    except OSError:
-        return None
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        return None
-    return file
-
-
-def _remove_dead(folder: Path) -> None:
-    try:
-        young = time.time() - folder.stat().st_mtime < SWEEP_S  # its worker may be about to lock it
-        own = folder.stat().st_uid == os.getuid()
-    except OSError:
-        return
-    if own and not young and (lock := _locked(folder)) is not None:
-        shutil.rmtree(folder, ignore_errors=True)
-        lock.close()
 
 
 def stop_on_signals(worker: Worker) -> None:
