@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import hashlib
 import os
@@ -22,11 +23,16 @@ from recon.storage.scratch import object_digest
 from recon.transformations.request.files import S3, bucket_and_key
 
 _PATTERN = re.compile(r"[*?\[]")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")
 FILES_MAX = 1_000
 """Files of one input, which are open at the same time."""
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _FILE = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+_NOT_THERE = {
+    getattr(errno, name)
+    for name in ("ENOENT", "ENOTDIR", "ELOOP", "EMLINK", "EACCES", "EPERM", "ENAMETOOLONG", "EISDIR", "ENXIO", "ENODEV", "EINVAL")
+}
+"""Errors of what is not there, is a link, a pipe or a device, or may not be read. BSD says EMLINK of a link."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,8 @@ class Places:
         """Raises Refused where a path may not be written."""
         if _PATTERN.search(path):
             raise _not_permitted(path, "an output is one file, no pattern")
+        if path.endswith("/"):
+            raise _not_permitted(path, "an output is a file, no folder")
         self._owned(path, self.rights.write, "write")
 
     def files(self, path: str) -> Iterator[tuple[str, int]]:
@@ -65,19 +73,22 @@ class Places:
         *folders, last = below.split("/") if below else [""]
         folder = _opened_folder(Path(root), folders, path)
         try:
-            before = path.rstrip("/").removesuffix(last)
+            before = root + "".join(f"{name}/" for name in folders)
             if last and not _PATTERN.search(last) and not _is_folder(folder, last):
                 yield path, _opened_file(folder, last, path)
                 return
             if last and not _PATTERN.search(last):
-                folder, outer = os.open(last, _FOLDER, dir_fd=folder), folder
+                folder, outer = _opened(last, _FOLDER, folder, path), folder
                 os.close(outer)
-                before, last = f"{path.rstrip('/')}/", "*"
+                before, last = f"{before}{last}/", "*"
             pattern = last or "*"
             names = sorted(name for name in os.listdir(folder) if fnmatch.fnmatchcase(name, pattern) and not name.startswith((".", "_")))
             names = [name for name in names if not _is_folder(folder, name)]
             if not names:
                 raise Refused(Problem("no-such-input"), f"{path}: no file has such a name")
+            if strange := next((name for name in names if _CONTROL.search(name)), None):
+                reason = f"{path}: the name {strange!a} has control characters or is not UTF-8; rename the file"
+                raise Refused(Problem("wrong-input"), reason)
             if len(names) > FILES_MAX:
                 raise Refused(Problem("too-large"), f"{path}: {len(names):,} files; at most {FILES_MAX:,}")
             for name in names:
@@ -109,6 +120,7 @@ class Places:
     def copy_once(self, to: str, file: Path, digest: str) -> None:
         """Creates an owner's copy of a file. The same bytes may be there already, put by an earlier try of a request. ``digest``: SHA-256.
         Raises Refused for a place that may not be written, and where other bytes are there."""
+        self.refuse_unwritable(to)
         root = self._owned(to, self.rights.write, "write")
         if to.startswith(S3):
             bucket, key = bucket_and_key(to)
@@ -155,11 +167,14 @@ def _create(folder: int, name: str, file: Path, digest: str, to: str) -> None:
     """Creates a file in an open folder, whole or not at all; where one is there it must have the same bytes."""
     new = f".recon-{secrets.token_hex(8)}"
     try:
-        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644, dir_fd=folder), "wb") as target, file.open("rb") as source:
+        with open(_nameless(folder, new), "wb") as target, file.open("rb") as source:
             shutil.copyfileobj(source, target, 1 << 20)
             target.flush()
             os.fsync(target.fileno())
-        os.link(new, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+            if _exists(folder, new):
+                os.link(new, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+            else:
+                os.link(f"/proc/self/fd/{target.fileno()}", name, dst_dir_fd=folder, follow_symlinks=True)
         os.fsync(folder)
     except FileExistsError:
         with open(_opened_file(folder, name, to), "rb") as there:
@@ -170,6 +185,22 @@ def _create(folder: int, name: str, file: Path, digest: str, to: str) -> None:
             os.unlink(new, dir_fd=folder)
 
 
+def _nameless(folder: int, name: str) -> int:
+    """A new file in a folder without a name yet, so that a kill leaves nothing; with ``name`` where the file system has no such files."""
+    try:
+        return os.open(".", os.O_WRONLY | os.O_TMPFILE, 0o644, dir_fd=folder)
+    except (AttributeError, OSError):  # not on Linux; not this file system
+        return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644, dir_fd=folder)
+
+
+def _exists(folder: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def _opened_folder(root: Path, names: Sequence[str], path: str, make: bool = False) -> int:
     """A folder below an owner's, opened name by name, so that no link on the way is followed. ``make``: where it is not there."""
     try:
@@ -178,16 +209,25 @@ def _opened_folder(root: Path, names: Sequence[str], path: str, make: bool = Fal
         raise Refused(Problem("no-such-input"), f"{path}: {root} cannot be read ({error.strerror})") from None
     for name in names:
         try:
-            if make:
-                with suppress(FileExistsError):
-                    os.mkdir(name, 0o755, dir_fd=folder)
-            inner = os.open(name, _FOLDER, dir_fd=folder)
-        except OSError:
-            raise Refused(Problem("no-such-input"), f"{path}: there is no such file") from None
+            inner = _opened(name, _FOLDER, folder, path, make)
         finally:
             os.close(folder)
         folder = inner
     return folder
+
+
+def _opened(name: str, flags: int, folder: int, path: str, make: bool = False) -> int:
+    """``make``: a folder, where it is not there. Raises Refused for what is not there or is a link; OSError for what may pass, such as too
+    many open files."""
+    try:
+        if make:
+            with suppress(FileExistsError):
+                os.mkdir(name, 0o755, dir_fd=folder)
+        return os.open(name, flags, dir_fd=folder)
+    except OSError as error:
+        if error.errno in _NOT_THERE:
+            raise Refused(Problem("no-such-input"), f"{path}: there is no such file") from None
+        raise
 
 
 def _is_folder(folder: int, name: str) -> bool:
@@ -199,10 +239,7 @@ def _is_folder(folder: int, name: str) -> bool:
 
 def _opened_file(folder: int, name: str, path: str) -> int:
     """A plain file; a link, a device and a pipe are as if they were not there."""
-    try:
-        descriptor = os.open(name, _FILE, dir_fd=folder)
-    except OSError:
-        raise Refused(Problem("no-such-input"), f"{path}: there is no such file") from None
+    descriptor = _opened(name, _FILE, folder, path)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise Refused(Problem("no-such-input"), f"{path}: there is no such file")

@@ -119,11 +119,21 @@ class _Finder:
     def __init__(self, service: Service, one: Submission, places: Places, folder: Path) -> None:
         self._service, self._one, self._places, self._folder = service, one, places, folder / IN
         self._folder.mkdir()
-        self._count = 0
+        self._count = self._bytes = 0
 
     def find(self, paths: tuple[str, ...], folder: Path, scratch: Scratch) -> list[Found]:
-        """See recon.transformations.inputs.files.found_files. Raises Refused."""
-        return [found for path in paths for found in self._found(path, scratch)]
+        """See recon.transformations.inputs.files.found_files. Raises Refused, also for files that have grown beyond the owner's limit."""
+        files = [found for path in paths for found in self._found(path, scratch)]
+        seen = set[str]()
+        for file in files:
+            if file.shown in seen:
+                raise Refused(Problem("wrong-request"), f"{file.shown} is there twice; name each file once")
+            seen.add(file.shown)
+        self._bytes += sum(file.path.stat().st_size for file in files)
+        if self._bytes > self._places.rights.bytes:
+            reason = f"the inputs have {self._bytes:,} bytes now; {self._one.owner} may read {self._places.rights.bytes:,}"
+            raise Refused(Problem("too-large", field="inputs"), reason)
+        return files
 
     def _found(self, path: str, scratch: Scratch) -> list[Found]:
         if path.startswith(UPLOAD):
