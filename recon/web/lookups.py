@@ -13,7 +13,7 @@ from recon.web.logins import ReaderOfAll
 from recon.web.models import PAGE, Most, Rows
 from recon.web.openapi import answers, told
 from recon.web.port import Chosen
-from recon.web.problems import ProblemError, not_found
+from recon.web.problems import ProblemError, not_found, wrong_parameter
 from recon.web.site import Site, SiteOf
 
 router = APIRouter(tags=["look-ups"])
@@ -42,7 +42,10 @@ async def _asked(site: Site, question: Callable[[Reconciliation], T]) -> T:
             reconciliation.store()
         except WrongUsage:
             raise not_found() from None
-        return question(reconciliation)
+        try:
+            return question(reconciliation)
+        except WrongUsage as error:
+            raise wrong_parameter(error) from None
 
     return await site.look_up(asked)
 

@@ -111,9 +111,7 @@ def problem_of(error: ReconError) -> ProblemError:
         return ProblemError("too-many", str(error), headers={"Retry-After": str(error.wait_s)})
     if isinstance(error, TryAgain):
         return ProblemError("may-pass", "Something that the service needs is away; try again", headers={"Retry-After": str(RETRY_S)})
-    if isinstance(error, WrongUsage):
-        return ProblemError("wrong-parameter", in_words_of_http(str(error)))
-    raise error  # a damaged store is nothing that a client can mend
+    raise error  # a damaged store, or a mistake in the configuration, is nothing that a client can mend
 
 
 def problem_of_parameters(error: RequestValidationError) -> ProblemError:
@@ -147,9 +145,10 @@ def methods_at(request: Request) -> list[str]:
     return sorted(found)
 
 
-def in_words_of_http(text: str) -> str:
-    """A message of the command line: ``--as-of`` is ``as_of`` here."""
-    return re.sub(r"--([a-z][a-z-]*)", lambda found: found[1].replace("-", "_"), text)
+def wrong_parameter(error: WrongUsage) -> ProblemError:
+    """The answer to a value that the library refuses. It names options of the command line: ``--as-of`` is ``as_of`` here."""
+    text = re.sub(r"--([a-z][a-z-]*)", lambda found: found[1].replace("-", "_"), str(error))
+    return ProblemError("wrong-parameter", text)
 
 
 def meaning(code: str) -> str | None:

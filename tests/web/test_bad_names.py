@@ -144,7 +144,6 @@ def test_data_of_the_reconciliation_need_the_role(served: w.Served, client: http
         *(
             "",
             "Bearer",
-            "Bearer ",
             "Bearer x",
             "Basic eDp5",
             "recon_x",
