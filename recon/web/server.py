@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
+import signal
 import socket
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
@@ -47,7 +49,7 @@ def listening(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=BACKLOG)
     except OSError as error:
-        raise WrongUsage(f"--host {host} --port {port}: {error.strerror or error}") from None
+        raise WrongUsage(f"--host {host} --port {port}: {str(error.strerror).partition(' (')[0]}") from None
 
 
 def server_of(site: Site) -> uvicorn.Server:
@@ -73,4 +75,11 @@ def serve(site: Site, listener: socket.socket) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_OneRecord("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    server_of(site).run(sockets=[listener])
+    server = server_of(site)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        server.should_exit = True
+
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, stop)  # uvicorn sends itself the signal again at its end; what lies beside the server still has to be ended
+    server.run(sockets=[listener])
