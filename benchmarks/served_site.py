@@ -21,6 +21,7 @@ import psutil
 import yaml
 
 import recon
+from recon.service import site
 from recon.service.scratch import dead_workers
 from recon.service.site import Service
 
@@ -85,10 +86,12 @@ class Site:
             each.join(90)
 
     def sweep(self) -> None:
-        """As the next worker does at its begin, for one that was killed last."""
+        """As the next worker does: folders of one that was killed last; files that no request names, which it leaves alone for an hour."""
         os.environ["RECON_SCRATCH"] = str(self.folder / "scratch")
         dead_workers()
         del os.environ["RECON_SCRATCH"]
+        site.ORPHAN = timedelta(0)
+        self.service.sweep()
 
     def tree(self) -> list[psutil.Process]:
         """All processes of the service: servers, workers, the processes that requests are forked from, and those of requests."""

@@ -249,7 +249,8 @@ def soak(
     load.append(os.getloadavg()[0])
     states = Counter(one.state for one in site.service.requests.all(ADMIN, most=1_000_000))
     found = {"requests": count, "took_s": round(time.monotonic() - began), "kills": dict(kills), "states": dict(states)}
-    return {**found, "load": load, "figures": figures.figures(site.service), "wrong": judged(site, inputs, some), "left": left_over(site)}
+    counted = {name: value for name, value in figures.figures(site.service).items() if name not in ("owners", "days")}
+    return {**found, "load": load, "service": counted, "wrong": judged(site, inputs, some), "left": left_over(site)}
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ from recon.service.uploads import Upload, Uploads
 from recon.storage.local import LocalStore
 from recon.storage.port import NotFound
 
-_ORPHAN = timedelta(hours=1)
+ORPHAN = timedelta(hours=1)
 OpenReaders = Callable[[Path], Readers]
 """Opens a reconciliation by its configuration, in another process."""
 
@@ -164,7 +164,7 @@ class Service:
         for folder, known in ((RESULTS, places), (UPLOADED, uploads)):
             for path in list(store.list(folder)):
                 with suppress(NotFound):  # another worker sweeps too
-                    if path.split("/")[1] not in known and store.modified(path) < now - _ORPHAN:
+                    if path.split("/")[1] not in known and store.modified(path) < now - ORPHAN:
                         store.delete(path)
         if isinstance(store, LocalStore):
-            store.sweep_temporary(_ORPHAN.total_seconds())
+            store.sweep_temporary(ORPHAN.total_seconds())
