@@ -6,6 +6,7 @@ It is forked from a process that has these modules loaded. It leads a process gr
 from __future__ import annotations
 
 import os
+import re
 import resource
 import shutil
 import signal
@@ -29,7 +30,7 @@ from recon.operations.request_inputs import fetching
 from recon.service.admission import CERTIFICATE, UPLOAD, parsed, request_of
 from recon.service.claims import BEAT_S, LEASE
 from recon.service.paths import Places
-from recon.service.results import Made
+from recon.service.results import RESULTS, Made
 from recon.service.site import OpenReaders, Service
 from recon.service.submissions import Lost, NoPlace, Problem, Refused, Submission, problem_in
 from recon.storage.port import NotFound
@@ -47,6 +48,7 @@ PROGRESS_S = 1.0
 SILENT_S = LEASE.total_seconds() - BEAT_S
 """After which a process ends that has no sign of life of its worker: before the lease is over that came with the last one."""
 OUT, IN = "out", "in"
+_PLACE = re.compile(rf"{RESULTS}/[0-9a-f]{{64}}/")
 
 
 @dataclass(frozen=True)
@@ -215,6 +217,7 @@ def _end(service: Service, job: Job, error: BaseException) -> None:
         sys.exit(3)
     _remove_results(service, one)
     reason = str(error).replace(f"{job.folder}/{OUT}/", "").replace(f"{job.folder}/", "")
+    reason = _PLACE.sub("", reason)  # where results lie is nobody's business
     try:
         if isinstance(error, NoPlace):
             claims.give_back(one, reason)
