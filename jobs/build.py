@@ -29,6 +29,7 @@ from recon_assets.checks import reconciliation_checks
 from recon_assets.intake import arrival_check, delivery_job, intake_assets, intake_names
 from recon_assets.service import service_assets
 from recon_assets.transformations import known_requests, transformation_assets, transformations_job
+from resources.artifacts import Artifacts, artifacts_key
 from resources.dagster_instance import configuration_path
 from resources.database import SiteDatabase, database_key
 from resources.stores import ReconciliationStore, resource_key
@@ -48,6 +49,7 @@ def build_definitions(configuration: str | Path | None = None, **overrides: Any)
 
 def _definitions(found: Configurations, overrides: dict[str, Any]) -> dg.Definitions:
     stores = {resource_key(config.name): ReconciliationStore(config_file=str(config.path)) for config in found.good}
+    tables = {artifacts_key(config.name): Artifacts(config_file=str(config.path)) for config in found.good}
     fed = [config for config in found.good if has_sources(config)]
     aggregated = [(config, known) for config in fed if not (known := known_aggregations(config)).empty]
     transformed = [(config, requests) for config in found.good if (requests := known_requests(config)).good or requests.broken]
@@ -86,7 +88,7 @@ def _definitions(found: Configurations, overrides: dict[str, Any]) -> dg.Definit
             *(requests_sensor(config) for config in served),
         ],
         schedules=[schedule for config in found.good for schedule in reconciliation_schedules(config)],
-        resources={**stores, **databases, **overrides},
+        resources={**stores, **tables, **databases, **overrides},
         # Backfills from the UI use the implicit job, which takes its executor from here.
         executor=dg.in_process_executor,
     )

@@ -118,12 +118,12 @@ class Answers:
         state = self.state(known_at)
         return artifacts(self.store(), self._rules(state), state, self._last(as_of, through), then=known_at is not None)
 
-    def artifacts_of(self, window: str) -> pa.Table:
-        """The artifacts, as they are now, that a window touches, at the cost of these alone; see ``artifacts``."""
-        from recon.reading.changes import of_window
+    def artifacts_of(self, *windows: str) -> pa.Table:
+        """The artifacts, as they are now, that these windows touch, at the cost of these alone; see ``artifacts``."""
+        from recon.reading.changes import of_windows
 
-        state, start = self.state(), self.place.grid.parse(window)
-        return of_window(self.store(), self._rules(state), state, name_of(start))
+        state, starts = self.state(), [self.place.grid.parse(window) for window in windows]
+        return of_windows(self.store(), self._rules(state), state, [name_of(start) for start in starts])
 
     def changed_in(self, commit: int) -> pa.Table:
         """The artifacts that a commit wrote, as it wrote them, at the cost of these alone; see ``artifacts``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def of_window(store: ObjectStore, config: Config, state: State, window: str) -> pa.Table:
-    """The artifacts, as they are now, of the keys that a window's committed revision has; columns and order as in
-    recon.reading.artifacts. Keys that it no longer has, since it was corrected, are not among them. Raises WrongInput where the window is
-    not committed."""
-    if (committed := state.windows.get(window)) is None:
-        raise WrongInput(f"{window}: not committed yet; 'recon status {window}' says what it waits for")
-    hi, lo = touched_hashes(store, [committed.folder])
+def of_windows(store: ObjectStore, config: Config, state: State, windows: Sequence[str]) -> pa.Table:
+    """The artifacts, as they are now, of the keys that the committed revisions of some windows have; columns and order as in
+    recon.reading.artifacts. Keys that a window no longer has, since it was corrected, are not among them. Raises WrongInput where a
+    window is not committed."""
+    if missing := next((window for window in windows if window not in state.windows), None):
+        raise WrongInput(f"{missing}: not committed yet; 'recon status {missing}' says what it waits for")
+    hi, lo = touched_hashes(store, [state.windows[window].folder for window in windows])
     return _laid_out(store, config, state, find_existing(store, [run.path for run in state.runs], hi, lo))
 
 
