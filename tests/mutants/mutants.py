@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from mutant import Mutant
 from mutants_of_the_warehouse import WAREHOUSE
+from mutants_of_the_web import WEB
 
 
 def _tampering(*what: str) -> tuple[str, ...]:
@@ -481,4 +482,5 @@ MUTANTS = (
         _FAST,
     ),
     *WAREHOUSE,
+    *WEB,
 )
