@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -64,9 +64,7 @@ def breaks(
         with Bar("breaks"):
             rows = reconciliation.export_breaks(file, chosen, **asdict(moment))
         return say_written(file, rows, "break", found, common.json)
-    # The summary is of all breaks: a limit shortens the list, never the sums.
-    summary = reconciliation.breaks_summary(replace(chosen, limit=None), **asdict(moment))
-    listed = reconciliation.breaks(chosen, **asdict(moment))
+    listed, summary = reconciliation.breaks_and_summary(chosen, **asdict(moment))
     if common.json:
         as_json({"summary": summary, "breaks": listed.to_pylist(), "caveats": [asdict(caveat) for caveat in found]})
     elif summary:

@@ -158,6 +158,12 @@ class Answers:
 
         return summary(self._scope(**moment), chosen or Chosen())
 
+    def breaks_and_summary(self, chosen: Chosen, **moment: str | None) -> tuple[pa.Table, list[dict[str, Any]]]:
+        """As ``breaks`` and ``breaks_summary``, read once; a limit shortens the breaks, never the sums."""
+        from recon.reading.breaks import breaks_and_summary
+
+        return breaks_and_summary(self._scope(**moment), chosen)
+
     def export_breaks(self, file: str | Path, chosen: Chosen | None = None, **moment: str | None) -> int:
         """Writes the breaks to a file; see ``breaks``. Returns the number of rows."""
         from recon.reading.breaks import Chosen, export_breaks

@@ -94,19 +94,32 @@ def summary(scope: Scope, chosen: Chosen) -> list[dict[str, Any]]:
     """Breaks by status and age: ``status``, ``age``, ``artifacts``, and ``amounts``: currency → ``net`` and ``gross``, the sum of the
     amounts and the sum of their absolute values. ``amounts`` is empty if there is no amount, or its currency is not known."""
     with chosen_breaks(scope, chosen) as connection:
-        ages = " ".join(f"WHEN age_days < {days} THEN {literal(name)}" for days, name in AGES if days is not None)
-        age_group = f"CASE {ages} ELSE {literal(AGES[-1][1])} END AS age"
-        groups = f"SELECT status, {age_group}, min(age_days) AS youngest, count(*)"
-        amount = amount_of(scope.config)
-        currency = None if amount is None else currency_of(scope.config, columns_of(connection, "chosen"))
-        rows = connection.execute(f"{groups} FROM chosen GROUP BY status, age ORDER BY status, youngest").fetchall()
-        found = {(row[0], row[1]): {"status": row[0], "age": row[1], "artifacts": row[3], "amounts": {}} for row in rows}
-        if amount is not None and currency is not None:
-            total = f"CAST(sum({quoted(amount)}) AS VARCHAR), CAST(sum(abs({quoted(amount)})) AS VARCHAR)"
-            query = f"SELECT status, {age_group}, {currency} AS currency, {total}"
-            for status, age, name, net, gross in connection.execute(f"{query} FROM chosen GROUP BY ALL ORDER BY ALL").fetchall():
-                if net is not None:
-                    found[status, age]["amounts"][name or ""] = {"net": net, "gross": gross}
+        return _summed(connection, scope.config)
+
+
+def breaks_and_summary(scope: Scope, chosen: Chosen) -> tuple[pa.Table, list[dict[str, Any]]]:
+    """As ``breaks`` and ``summary``, with all artifacts folded once. A limit shortens the breaks, never the sums."""
+    with chosen_breaks(scope, replace(chosen, limit=None)) as connection:
+        limit = "" if chosen.limit is None else f" LIMIT {chosen.limit:d}"
+        listed = connection.sql(f"SELECT {_COLUMNS} FROM chosen ORDER BY place{limit}").to_arrow_table()
+        return listed, _summed(connection, scope.config)
+
+
+def _summed(connection: duckdb.DuckDBPyConnection, config: Config) -> list[dict[str, Any]]:
+    """The summary of the table ``chosen``."""
+    ages = " ".join(f"WHEN age_days < {days} THEN {literal(name)}" for days, name in AGES if days is not None)
+    age_group = f"CASE {ages} ELSE {literal(AGES[-1][1])} END AS age"
+    groups = f"SELECT status, {age_group}, min(age_days) AS youngest, count(*)"
+    amount = amount_of(config)
+    currency = None if amount is None else currency_of(config, columns_of(connection, "chosen"))
+    rows = connection.execute(f"{groups} FROM chosen GROUP BY status, age ORDER BY status, youngest").fetchall()
+    found = {(row[0], row[1]): {"status": row[0], "age": row[1], "artifacts": row[3], "amounts": {}} for row in rows}
+    if amount is not None and currency is not None:
+        total = f"CAST(sum({quoted(amount)}) AS VARCHAR), CAST(sum(abs({quoted(amount)})) AS VARCHAR)"
+        query = f"SELECT status, {age_group}, {currency} AS currency, {total}"
+        for status, age, name, net, gross in connection.execute(f"{query} FROM chosen GROUP BY ALL ORDER BY ALL").fetchall():
+            if net is not None:
+                found[status, age]["amounts"][name or ""] = {"net": net, "gross": gross}
     return list(found.values())
 
 
