@@ -88,7 +88,8 @@ class Site:
     def sweep(self) -> None:
         """As the next worker does: folders of one that was killed last; files that no request names, which it leaves alone for an hour."""
         os.environ["RECON_SCRATCH"] = str(self.folder / "scratch")
-        dead_workers()
+        with dead_workers():
+            pass
         del os.environ["RECON_SCRATCH"]
         site.ORPHAN = timedelta(0)
         self.service.sweep()

@@ -7,6 +7,8 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -35,9 +37,19 @@ class Scratch:
             self._lock.close()
 
 
-def dead_workers() -> list[str]:
-    """Names of workers of this machine and user that died since this was asked last. Removes their folders."""
-    return [name for folder in _root().glob(f"{PREFIX}*") if (name := _dead(folder))]
+@contextmanager
+def dead_workers() -> Iterator[list[str]]:
+    """Names of workers of this machine and user that died. Their folders are removed at the end of the block, in which their requests are
+    taken from them: a process that lives for a moment longer must not end its request with the rest of its files."""
+    found = [(folder, lock) for folder in _root().glob(f"{PREFIX}*") if (lock := _lock_of_dead(folder)) is not None]
+    with ExitStack() as stack:
+        for _, lock in found:
+            stack.enter_context(lock)
+        names = {folder: _name(lock) for folder, lock in found}
+        yield [name for name in names.values() if name]
+        for folder, name in names.items():
+            if name or _is_old(folder):
+                remove(folder)
 
 
 def remove(folder: Path) -> None:
@@ -53,20 +65,24 @@ def _root() -> Path:
     return Path(os.environ.get("RECON_SCRATCH") or tempfile.gettempdir())
 
 
-def _dead(folder: Path) -> str | None:
-    """The name of the worker whose folder it was; None where the worker lives, or had no name yet."""
-    try:
-        found = folder.stat()
-        if found.st_uid != os.getuid() or (lock := _locked(folder)) is None:
-            return None
-    except OSError:
-        return None
-    with lock:
-        lock.seek(0)
-        name = lock.read().decode(errors="replace")
-        if name or time.time() - found.st_mtime > YOUNG_S:
-            remove(folder)
-    return name
+def _lock_of_dead(folder: Path) -> IO[bytes] | None:
+    """The lock on the folder of a worker that has died; None where the worker lives."""
+    with suppress(OSError):
+        if folder.stat().st_uid == os.getuid():
+            return _locked(folder)
+    return None
+
+
+def _name(lock: IO[bytes]) -> str:
+    """The worker's name; empty where it died before it wrote it."""
+    lock.seek(0)
+    return lock.read().decode(errors="replace")
+
+
+def _is_old(folder: Path) -> bool:
+    with suppress(OSError):
+        return time.time() - folder.stat().st_mtime > YOUNG_S
+    return False
 
 
 def _locked(folder: Path) -> IO[bytes] | None:

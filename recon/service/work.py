@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import resource
-import shutil
 import signal
 import sys
 import tempfile
@@ -64,7 +63,7 @@ class Job:
 def run(job: Job, alive: Connection) -> None:
     """The process. ``alive``: closes when the worker ends. Whatever happens, the request is ended, queued again, or left to the worker."""
     os.setsid()
-    threading.Thread(target=_end_with_worker, args=(alive, job.folder), daemon=True).start()
+    threading.Thread(target=_end_with_worker, args=(alive,), daemon=True).start()
     signal.signal(signal.SIGTERM, _cancel)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the worker's to judge
     tempfile.tempdir = str(job.folder)
@@ -189,7 +188,10 @@ def _made(request: Request, certificate: dict[str, Any], out: Path) -> list[Made
         if "rejects" in written:
             rows[written["rejects"]["path"]] = written["rejects"]["rows"]
     to = {PurePosixPath(each.path).name: each.path for each in request.outputs if "/" in each.path}
-    return [Made(file.name, file, rows.get(file.name), to.get(file.name)) for file in sorted(out.iterdir())]
+    files = sorted(out.iterdir())
+    if gone := rows.keys() - {file.name for file in files}:
+        raise TryAgain(f"{min(gone)} is gone from the scratch folder; something else removes files there")
+    return [Made(file.name, file, rows.get(file.name), to.get(file.name)) for file in files]
 
 
 def _figures(one: Submission, certificate: dict[str, Any], results: list[dict[str, Any]], run_s: float) -> dict[str, Any]:
@@ -248,11 +250,10 @@ def _cancel(_signal: int, _frame: FrameType | None) -> None:
     raise Cancelled("the worker ends this request")
 
 
-def _end_with_worker(alive: Connection, folder: Path) -> None:
-    """Waits until the worker is gone, or gives no sign of life, so that another may have the request soon; then ends this process's group
-    and removes its folder."""
+def _end_with_worker(alive: Connection) -> None:
+    """Waits until the worker is gone, or gives no sign of life, so that another may have the request soon; then ends this process's group.
+    Its folder stays for the next worker: the request must not go on, nor fail, for want of its files."""
     with suppress(EOFError, OSError):
         while alive.poll(SILENT_S):
             alive.recv_bytes()
-    shutil.rmtree(folder, ignore_errors=True)
     os.killpg(0, signal.SIGKILL)

@@ -141,7 +141,9 @@ class Worker:
                     each.alive.send_bytes(b"1")
 
     def _remove_overdue(self) -> None:
-        for one in self._service.claims.overdue(dead_workers()):
+        with dead_workers() as names:
+            overdue = self._service.claims.overdue(names)
+        for one in overdue:
             self._say(f"request {one.name}: its worker gave no sign of life")
             if one.place is not None:
                 with suppress(ReconError):  # Service.sweep removes them later
