@@ -191,16 +191,16 @@ def land_correction(store: ObjectStore, window: datetime, file: Path, reason: st
 
 
 def close_if(
-    store: ObjectStore, window: datetime, why: Callable[[Manifest], str | None], expected: int | None = None
+    store: ObjectStore, window: datetime, why: Callable[[Manifest], str | None], expected: Callable[[Manifest], int | None]
 ) -> tuple[Manifest, bool]:
     """Closes an open window for the reason that ``why`` returns for its newest manifest, or leaves it open where that is None. A window
-    without any file closes as empty. ``expected``: the number of files that it should hold.
+    without any file closes as empty. ``expected``: the number of files that it should hold, asked where there is a reason.
 
-    ``why`` is called again where another writer changed the window meanwhile. Returns the manifest and whether this call closed it."""
+    Both are called again where another writer changed the window meanwhile. Returns the manifest and whether this call closed it."""
 
     def change(current: Manifest) -> Manifest | None:
         reason = None if current.closed else why(current)
-        return None if reason is None else replace(current, closed=True, expected=expected, cause="close", reason=reason)
+        return None if reason is None else replace(current, closed=True, expected=expected(current), cause="close", reason=reason)
 
     return revise(store, window, change)
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import count
 
 from recon.config import Config
-from recon.errors import Damaged, WrongUsage
+from recon.errors import Damaged, TryAgain, WrongUsage
 from recon.intake.batches import close_if
 from recon.intake.manifests import Manifest, read_manifest
+from recon.intake.sources.folder import has_sources
 from recon.model.windows import name_of
 from recon.planning import quarantine
 from recon.state import reduced
@@ -32,9 +33,12 @@ def close_due(store: ObjectStore, config: Config, now: datetime, windows: Iterab
     A deadline also closes a window that is short or empty. Returns the windows that this call closed."""
     closed = []
     for name in windows:
+        window = config.grid.parse(name)
         try:
-            manifest, changed = close_if(store, config.grid.parse(name), lambda manifest: _due(config, manifest, now), config.closing.files)
+            manifest, changed = close_if(store, window, lambda manifest: _due(config, manifest, now), _expected(config, window))
         except Damaged:  # reported when it is processed; the others are closed
+            continue
+        except TryAgain:  # the database that knows what is missing is away: the window stays open
             continue
         if changed:
             closed.append(Closed(name, manifest.reason))
@@ -61,9 +65,14 @@ def past_deadline(config: Config, state: State, now: datetime, after: datetime |
 def close_by_hand(store: ObjectStore, config: Config, window: datetime, reason: str = "") -> tuple[Manifest, bool]:
     """Closes a window. Returns its manifest and whether this call changed it.
 
-    Raises WrongUsage where it is short of files and no reason is given."""
+    Raises WrongUsage where it is short of files, or lacks one that a source expects by name, and no reason is given."""
+    named = _missing(config, window)
 
     def why(manifest: Manifest) -> str:
+        if named and not reason.strip():
+            raise WrongUsage(
+                f"window {manifest.window} lacks {', '.join(named)}; land what is missing, or say with --reason why it is closed without"
+            )
         expected, received = config.closing.files, len(manifest.received)
         if expected is not None and received < expected and not reason.strip():
             missing = expected - received
@@ -73,7 +82,27 @@ def close_by_hand(store: ObjectStore, config: Config, window: datetime, reason: 
             )
         return reason
 
-    return close_if(store, window, why, config.closing.files)
+    return close_if(store, window, why, _expected(config, window))
+
+
+def _missing(config: Config, window: datetime) -> list[str]:
+    """The files that the sources expect in a window by name and that have not landed."""
+    if not has_sources(config):
+        return []
+    from recon.intake.sources.closing import missing_by_name
+
+    return missing_by_name(config, window)
+
+
+def _expected(config: Config, window: datetime) -> Callable[[Manifest], int | None]:
+    """The number of files that a window should hold: as configured, and those that its sources expect by name."""
+
+    def expected(manifest: Manifest) -> int | None:
+        if not (named := _missing(config, window)):
+            return config.closing.files
+        return max(config.closing.files or 0, len(manifest.received) + len(named))
+
+    return expected
 
 
 def why_not(store: ObjectStore, config: Config, state: State, window: datetime, now: datetime) -> str:

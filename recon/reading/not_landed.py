@@ -69,8 +69,7 @@ def not_landed_in(config: Config, window: datetime) -> NotLanded:
 def _found(config: Config, window: datetime | None) -> NotLanded:
     if not has_sources(config):
         return NotLanded()
-    from recon.database.open import is_there
-    from recon.intake.sources.arrivals import arrivals
+    from recon.intake.sources.closing import missing_by_name
     from recon.intake.sources.site import Intake
     from recon.intake.sources.standing import standing_of, stopped
     from recon.intake.sources.window import known_window
@@ -83,7 +82,7 @@ def _found(config: Config, window: datetime | None) -> NotLanded:
         if window is None:
             return found
         name = name_of(window)
-        expected = arrivals(config.grid, intake.sources, window, intake.tracking.files(window=name) if is_there(config) else ())
+        missing = missing_by_name(config, window)
     except TryAgain as error:
         return NotLanded(broken=broken, unknown=str(error))
     waiting = [file for file in found.open if known_window(intake, file) in (None, name)]
@@ -92,7 +91,7 @@ def _found(config: Config, window: datetime | None) -> NotLanded:
         rejected=[file for file in found.rejected if file.window in (None, name)],
         open=waiting,
         stopped={source: bad for source, bad in found.stopped.items() if any(file.source == source for file in waiting)},
-        missing=[arrival.missing for arrival in expected if arrival.file is None],
+        missing=missing,
     )
 
 

@@ -171,9 +171,7 @@ class BAI2Rows(TextFile):
             return Row(line, span, (), "a transaction (16) outside an account (03)", state.groups)
         code, amount, funds = [*fields[:3], "", "", ""][:3]
         if not _CODE.match(code) or not _AMOUNT.match(amount or "0"):
-            return Row(
-                line, span, (), f"a transaction (16) whose type {code[:20]!r} or amount {amount[:40]!r} can't be read", state.groups
-            )
+            return Row(line, span, (), f"a transaction (16) whose type {code[:20]!r} or amount {amount[:40]!r} can't be read", state.groups)
         more = _funds(fields, 2)
         bank, customer = [*fields[3 + more : 5 + more], "", ""][:2]
         values = self._values(state, code, int(amount or 0), funds, (bank, customer, ",".join(fields[5 + more :])))

@@ -1,9 +1,11 @@
-"""Closes a window when every file that its sources expect, by name, has landed."""
+"""Closes a window when every file that its sources expect, by name, has landed; and says which have not."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
+from recon.config.model import Config
+from recon.database.open import is_there
 from recon.intake import batches
 from recon.intake.manifests import Manifest
 from recon.intake.sources.arrivals import arrivals
@@ -30,5 +32,13 @@ def close_if_complete(intake: Intake, window: datetime, landing: Tracked | None 
     def reason(_: Manifest) -> str:
         return why
 
-    manifest, _ = batches.close_if(intake.store, window, reason, len(expected))
+    manifest, _ = batches.close_if(intake.store, window, reason, lambda _: len(expected))
     return manifest.cause == "close"
+
+
+def missing_by_name(config: Config, window: datetime) -> list[str]:
+    """The files that the sources of a site expect in a window by name, and that have not landed, with the time by which they should have.
+    Raises TryAgain where the database is away."""
+    intake = Intake(config, "close")
+    files = intake.tracking.files(window=name_of(window)) if is_there(config) else ()
+    return [arrival.missing for arrival in arrivals(config.grid, intake.sources, window, files) if arrival.file is None]

@@ -161,6 +161,31 @@ def test_the_status_of_a_window_names_files_that_wait_and_are_missing(tmp_path: 
     assert "the source bank is stopped by bank_20261101_1.csv, file 1" in said.err
 
 
+EXPECTED = 'expect: {files: ["bank_{window:%Y%m%d}_1.csv", "bank_{window:%Y%m%d}_2.csv"]}'
+
+
+@pytest.mark.parametrize("closed", ["by hand", "by its deadline"])
+def test_a_window_that_closes_without_an_expected_file_is_short_until_it_lands(closed: str, tmp_path: Path, recon: Call) -> None:
+    r = site(tmp_path, extra=EXPECTED)
+    deliver_one(r, GOOD)
+    window, config = "2026-11-01T00:00Z", ("--config", str(r.config.path))
+    if closed == "by hand":
+        refused = recon("close", window, *config)
+        assert (refused.status, "lacks bank_20261101_2.csv; land what is missing" in refused.err) == (2, True)
+        assert recon("close", window, "--reason", "the bank is closed", *config).status == 0
+    else:
+        r.config.path.write_text(r.config.path.read_text() + "closing: {deadline: 1h}\n")
+        r = library.open(r.config.path)
+    r.run()
+    for command in (("status",), ("status", window), ("breaks",)):
+        said = recon(*command, *config)
+        assert (said.status, "SHORT" in said.err) == (1, True), command
+    assert "it was closed without 1 expected file: bank_20261101_2.csv" in recon("status", window, *config).err
+    deliver_one(r, OTHER, "bank_20261101_2.csv")
+    r.run()
+    assert recon("status", window, *config).status == 0
+
+
 # A source that stops
 
 
