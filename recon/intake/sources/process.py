@@ -68,6 +68,7 @@ def _processed(intake: Intake, file: Tracked) -> Tracked:
 def _rejected(intake: Intake, file: Tracked, reason: str, texts: Iterable[str] = (), **counts: Any) -> Tracked:
     """Rejects a file. Notes the window that lacks its rows, where it is known: a file of another window does not correct it."""
     window = known_window(intake, file, texts)
+    _take_out(intake, file, f"it was rejected: {reason}")
     return intake.tracking.move(file, "rejected", intake.run, reason=reason, **({"window": window} if window else {}), **counts)
 
 
@@ -85,6 +86,8 @@ def _taken(intake: Intake, source: Source, file: Tracked, folder: Path) -> Track
         return _rejected(intake, file, made.fault, made.windows, **counts)
     window = window_of(intake.config.grid, source, file.name, file.received_at, made.windows)
     counts |= {**_version(source, file, made), "rules": source.rules}
+    if file.window != name_of(window):
+        _take_out(intake, file, f"the rules of its source have changed, and it belongs to {name_of(window)}")
     file = intake.tracking.move(file, "converted", intake.run, window=name_of(window), **counts)
     if source.process is not None:
         made = worked_on(intake, source, file, made, folder)
@@ -125,9 +128,12 @@ def _landed(intake: Intake, source: Source, file: Tracked, window: datetime, mad
     if newer := [other for other in others if other.order > file.order]:
         reason = f"{newer[-1].shown}, file {newer[-1].id}, is newer"
         return intake.tracking.move(file, "superseded", intake.run, reason=reason)
-    landed = _landed_before(intake, source, window, file)
-    if landed is None:
-        landed = _put(intake, source, file, window, made, others[-1].landed_as if others else None)
+    before = None if source.section.reference else _landed_before(intake, name_of(window), file)
+    if before is not None and before.digest == file_digest(made.clean):
+        landed = _place(before)
+    else:
+        replaced = before.name if before else others[-1].landed_as if others else None
+        landed = _put(intake, source, file, window, made, replaced)
     for older in others:
         intake.tracking.move(older, "superseded", intake.run, reason=f"{file.shown}, file {file.id}, is newer")
     if not source.section.reference:
@@ -141,10 +147,17 @@ def _versions(intake: Intake, file: Tracked) -> list[Tracked]:
     return sorted((other for other in same if other.id != file.id), key=lambda other: other.order)
 
 
-def _landed_before(intake: Intake, source: Source, window: datetime, file: Tracked) -> dict[str, Any] | None:
-    """Where this file landed in an earlier try, which was stopped before it said so."""
-    manifest = None if source.section.reference else read_manifest(intake.store, window)
-    return next((_place(landed) for landed in manifest.files if _is_from(landed, file)), None) if manifest else None
+def _landed_before(intake: Intake, window: str, file: Tracked) -> LandedFile | None:
+    """This file as it landed in an earlier try, which was stopped before it said so. The rules of its source may have changed since."""
+    manifest = read_manifest(intake.store, intake.config.grid.parse(window))
+    return next((landed for landed in manifest.files if _is_from(landed, file)), None) if manifest else None
+
+
+def _take_out(intake: Intake, file: Tracked, reason: str) -> None:
+    """Takes a file that landed in an earlier try back out of the window that it was converted for."""
+    before = _landed_before(intake, file.window, file) if file.window is not None else None
+    if before is not None and file.window is not None and before.origin.get("source") == file.source:
+        batches.unland(intake.store, intake.config.grid.parse(file.window), before.name, reason)
 
 
 def _place(landed: LandedFile) -> dict[str, Any]:
