@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import Annotated
@@ -9,7 +10,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from recon.config.fields import Duration, S3Place, Section, Size, Text, as_list, mistake, written
-from recon.config.settings import MemoryLimit, Secret
+from recon.config.settings import Engine, MemoryLimit, Secret
 
 OWNER = r"^[a-z][a-z0-9_-]{0,62}$"
 TokenLife = timedelta(days=3650)
@@ -45,18 +46,29 @@ class Rights(Section):
     uploads: Size = written("10GB")
 
 
-class Lane(Section):
-    """How requests of a size are carried out. ``memory``: of a request's processes together; ``engine_memory``: of the engine in them.
-    ``time``: after which it is ended. ``latency``: from its arrival to its end, as the service level promises."""
+def _engine(value: object) -> object:
+    """``engine: duckdb`` is a section with the kind alone."""
+    return {"kind": value} if isinstance(value, str) else value
 
+
+class Lane(Section):
+    """How requests of a size are carried out. ``engine``: in the request's process, or as a step of a cluster. ``memory``: of a request's
+    processes together; ``engine_memory``: of DuckDB in them. ``time``: after which it is ended. ``latency``: from its arrival to its end,
+    as the service level promises."""
+
+    engine: Annotated[Engine, BeforeValidator(_engine)] = Field(default="duckdb", validate_default=True)
     memory: Size
     engine_memory: MemoryLimit
     time: Duration
     latency: Duration
 
 
-_SMALL = {"memory": "2GB", "engine_memory": "1GB", "time": "10m", "latency": "1m"}
-_LARGE = {"memory": "16GB", "engine_memory": "8GB", "time": "6h", "latency": "1h"}
+_SMALL: dict[str, object] = {"memory": "2GB", "engine_memory": "1GB", "time": "10m", "latency": "1m"}
+_LARGE: dict[str, object] = {"memory": "16GB", "engine_memory": "8GB", "time": "6h", "latency": "1h"}
+
+
+def _with(defaults: Mapping[str, object], value: object) -> object:
+    return {**defaults, **value} if isinstance(value, Mapping) else value
 
 
 class ServiceSettings(Section):
@@ -74,8 +86,8 @@ class ServiceSettings(Section):
     small_up_to: Size = written("64MB")
     at_once: Annotated[int, Field(ge=1, le=1_000)] = 10
     kept_for_small: Annotated[int, Field(ge=0, le=1_000)] = 1
-    small: Lane = Field(default=_SMALL, validate_default=True)
-    large: Lane = Field(default=_LARGE, validate_default=True)
+    small: Annotated[Lane, BeforeValidator(lambda value: _with(_SMALL, value))] = Field(default={}, validate_default=True)
+    large: Annotated[Lane, BeforeValidator(lambda value: _with(_LARGE, value))] = Field(default={}, validate_default=True)
     upload_max: Size = written("200MB")
     secret: Secret | None = None
     oidc_header: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")] | None = None
@@ -85,6 +97,16 @@ class ServiceSettings(Section):
     def _a_place_for_each(self) -> ServiceSettings:
         if self.kept_for_small >= self.at_once:
             raise mistake(f"leaves no place for large requests; write fewer than at_once, {self.at_once}", "kept_for_small")
+        return self
+
+    @model_validator(mode="after")
+    def _results_where_clusters_write(self) -> ServiceSettings:
+        for name in ("small", "large"):
+            kind = self.lane(name).engine.kind
+            if kind in ("emr", "emr_serverless") and not self.results.startswith("s3://"):
+                raise mistake(
+                    f"{name}.engine: kind: {kind} writes results into S3; name a place there, such as s3://bucket/results", "results"
+                )
         return self
 
     def lane(self, name: str) -> Lane:

@@ -48,12 +48,13 @@ class Cluster(Protocol):
     def cancel(self, step: str) -> None: ...
 
 
-def cluster_of(config: Config, place: str, tell: Tell = lambda line: None) -> Cluster:
-    """``place``: the id of a cluster that was started for a request, else "". Raises WrongUsage for an engine that runs in this process."""
+def cluster_of(config: Config, place: str, tell: Tell = lambda line: None, waits: bool = True) -> Cluster:
+    """``place``: the id of a cluster that was started for a request, else "". ``waits``: for room, where a cluster is full.
+    Raises WrongUsage for an engine that runs in this process."""
     engine = config.engine
     match engine.kind:
         case "emr":
-            return _Emr(config, Steps(place or str(engine.cluster), PACE, tell), tell)
+            return _Emr(config, Steps(place or str(engine.cluster), PACE, tell), tell, waits)
         case "emr_serverless":
             return _Serverless(config, Jobs(str(engine.application), PACE))
         case _:
@@ -75,6 +76,7 @@ class _Emr:
     config: Config
     steps: Steps
     tell: Tell
+    waits: bool
 
     @property
     def place(self) -> str:
@@ -84,7 +86,7 @@ class _Emr:
         return self.steps.find(digest)
 
     def submit(self, name: str, attempt: str) -> str:
-        return self.steps.submit(name, command(self.config.engine, self.config.location, attempt))
+        return self.steps.submit(name, command(self.config.engine, self.config.location, attempt), self.waits)
 
     def has_ended(self, step: str) -> bool:
         return self.steps.look(step)["State"] in ENDED

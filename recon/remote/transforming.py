@@ -53,11 +53,13 @@ class Submitted:
 
 @dataclass(frozen=True)
 class Transforming:
-    """The transformations of one reconciliation whose engine is EMR or EMR Serverless. ``tell``: receives progress lines."""
+    """The transformations of one reconciliation whose engine is EMR or EMR Serverless. ``tell``: receives progress lines. ``waits``: for
+    room, where a cluster has as many steps as it takes; else ``submit`` raises recon.remote.emr.steps.Full."""
 
     config: Config
     store: ObjectStore
     tell: Tell = lambda line: None
+    waits: bool = True
 
     def submit(self, file: Path, site: Site, certificate: str | None = None) -> Submitted:
         """Submits a request, or finds the step that is at the same one already. ``certificate``: where the step writes it in S3, instead of
@@ -77,10 +79,11 @@ class Transforming:
     def outcome(self, submitted: Submitted) -> dict[str, Any] | None:
         """The certificate; None while the step waits or runs. Raises the step's error: what the request's operations raise, and Cancelled,
         OutOfCapacity and others for a step that left no result."""
-        cluster = self._cluster(submitted)
-        if exchange.read_result(self.store, submitted.attempt) is None and not cluster.has_ended(submitted.step):
-            return None
-        return self._ended(submitted, cluster)
+        return self._ended(submitted, self._cluster(submitted)) if self.has_ended(submitted) else None
+
+    def has_ended(self, submitted: Submitted) -> bool:
+        """Whether its step has ended, or left its result."""
+        return exchange.read_result(self.store, submitted.attempt) is not None or self._cluster(submitted).has_ended(submitted.step)
 
     def wait(self, submitted: Submitted) -> dict[str, Any]:
         """The certificate, once the step has ended. Raises as ``outcome``. Cancels the step if this process is interrupted."""
@@ -127,7 +130,7 @@ class Transforming:
             exchange.put_request(self.store, self.config, asked, attempt)
             for path, local in inputs.items():
                 self.store.copy_in(path, local)
-            cluster = cluster_of(self.config, started, self.tell)
+            cluster = cluster_of(self.config, started, self.tell, self.waits)
             step = cluster.submit(f"recon {self.config.name} {STAGE} {asked.first} {digest}-{attempt}", attempt)
         except BaseException:
             self._remove(attempt, "")

@@ -13,15 +13,14 @@ from recon.config.service import Rights
 from recon.config.yaml_file import File
 from recon.errors import WrongUsage
 from recon.service.paths import Places
-from recon.service.submissions import Holder, LaneName, Problem, Refused, problem_in
+from recon.service.submissions import CERTIFICATE, UPLOAD, Holder, LaneName, Problem, Refused, problem_in
+from recon.transformations.request.files import S3
 from recon.transformations.request.model import Request
 from recon.transformations.run import request_in
 
 BODY_MAX = 1_000_000
 DEPTH_MAX = 20
 OF_THE_SERVICE = ("engine", "spark", "memory_limit", "certificate")
-UPLOAD = "upload:"
-CERTIFICATE = "certificate.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 _HALF = re.compile(r"[\ud800-\udfff]")
 Uploaded = Callable[[str, str], int | None]
@@ -100,6 +99,18 @@ def request_of(content: dict[str, Any]) -> Request:
     except WrongUsage as error:
         reason = str(error).removeprefix("request: ")
         raise Refused(problem_in(reason, "wrong-request"), reason) from None
+
+
+def refuse_local(request: Request) -> None:
+    """Raises Refused for an input that a cluster does not see."""
+    for name, given in request.inputs.items():
+        for path in given.path:
+            if not path.startswith((UPLOAD, S3)):
+                field = f"inputs.{name}.path"
+                reason = (
+                    f"{field}: {path} lies in a folder; a cluster carries out requests of this size, and it reads S3: copy the file there"
+                )
+                raise Refused(Problem("not-permitted", field=field), reason)
 
 
 def _refuse_outputs(request: Request, places: Places) -> None:

@@ -170,6 +170,16 @@ class Claims:
         with self._database.read() as connection:
             return connection.scalar(sa.select(_T.place).where(*_mine(one)))
 
+    def step_of(self, one: Submission) -> str | None:
+        """The step that carries it out, or did, as it was noted."""
+        with self._database.read() as connection:
+            return connection.scalar(sa.select(_T.step).where(_T.id == one.id))
+
+    def age(self, one: Submission) -> timedelta:
+        """For how long it has run in this try."""
+        with self._database.read() as connection:
+            return self._database.clock(connection) - (one.started_at or one.received_at)
+
     def progress(self, one: Submission, what: str, share: int) -> None:
         """Notes how far it is. Raises Lost."""
         with self._database.write() as connection:

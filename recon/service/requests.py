@@ -191,7 +191,7 @@ class Requests:
             if row is None or row.state != "dead":
                 raise WrongInput(f"request {name} is {'not there' if row is None else row.state}; only a dead one can be opened again")
             now = self._database.clock(connection)
-            fresh: dict[str, Any] = {"state": "received", "sent_at": now, "tries": 0, "reason": "", "problem": "{}"}
+            fresh: dict[str, Any] = {"state": "received", "sent_at": now, "tries": 0, "reason": "", "problem": "{}", "step": None}
             fresh |= dict.fromkeys(("ended_at", "expires_at", "not_before", "cancel_at", "queued_at", "started_at"))
             connection.execute(REQUESTS.update().where(_T.id == row.id).values(fresh))
             note(connection, row.id, now, "received", f"opened again: {reason}")

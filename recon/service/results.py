@@ -106,24 +106,37 @@ class Results:
             return found
         return _own_key(self._place.path.parent / ".recon" / KEY_FILE)
 
-    def put_upload(self, name: str, chunks: Iterator[bytes]) -> None:
-        """Puts an upload, whole."""
-        self.store.put_new(f"{UPLOADS}/{name}", chunks)
+    def put_upload(self, name: str, file: str, chunks: Iterator[bytes]) -> None:
+        """Puts an upload, whole, under its own name, which says its format."""
+        self.store.put_new(f"{UPLOADS}/{name}/{file}", chunks)
 
     def upload(self, name: str, scratch: Path, file: str) -> Path:
         """An upload as a local file of its own name. Raises NotFound."""
         target = scratch / file
-        if (local := self.store.local(f"{UPLOADS}/{name}")) is not None:
+        if (local := self.store.local(f"{UPLOADS}/{name}/{file}")) is not None:
             if not local.is_file():
                 raise NotFound(f"upload {name} is gone")
             target.symlink_to(local)
         else:
-            self.store.copy_out(f"{UPLOADS}/{name}", target)
+            self.store.copy_out(f"{UPLOADS}/{name}/{file}", target)
         return target
 
     def remove_upload(self, name: str) -> None:
         """Removes an upload's bytes."""
-        self.store.delete(f"{UPLOADS}/{name}")
+        for path in list(self.store.list(f"{UPLOADS}/{name}")):
+            self.store.delete(path)
+
+    def url(self, folder: str, name: str, file: str) -> str:
+        """Where a cluster finds an upload, or puts a result. The store must be in S3."""
+        return f"{self._settings.results.rstrip('/')}/{folder}/{name}/{file}"
+
+    def there(self, place: str, name: str) -> dict[str, Any]:
+        """A file that a cluster put below a place: its name and bytes. Raises NotFound."""
+        return {"name": name, "bytes": self.store.size(_path(place, name))}
+
+    def copy_out(self, place: str, name: str, to: Path) -> None:
+        """Copies a file of a place to a local one."""
+        self.store.copy_out(_path(place, name), to)
 
 
 def _path(place: str, name: str) -> str:

@@ -17,8 +17,8 @@ from recon.database.open import open_database
 from recon.database.tables import REQUEST_UPLOADS, REQUESTS, TOKENS, UPLOADS
 from recon.errors import WrongUsage
 from recon.intake.queues.sql_queue import SqlQueue
-from recon.operations.request_inputs import Readers
-from recon.service.admission import Admitted, admitted, canonical
+from recon.operations.transforming import Opened
+from recon.service.admission import Admitted, admitted, canonical, refuse_local
 from recon.service.claims import Claims
 from recon.service.messages import VISIBLE_AFTER_S, EmbeddedMessages, Messages, SqsMessages
 from recon.service.requests import QUEUE, Requests
@@ -31,7 +31,7 @@ from recon.storage.local import LocalStore
 from recon.storage.port import NotFound
 
 ORPHAN = timedelta(hours=1)
-OpenReaders = Callable[[Path], Readers]
+OpenOpened = Callable[[Path], Opened]
 """Opens a reconciliation by its configuration, in another process."""
 
 
@@ -73,7 +73,10 @@ class Service:
 
     def admitted(self, holder: Holder, body: bytes) -> Admitted:
         """Judges what is submitted. Raises Refused."""
-        return admitted(holder, body, self.rights(holder.owner), self.settings.small_up_to, self.uploads.size)
+        found = admitted(holder, body, self.rights(holder.owner), self.settings.small_up_to, self.uploads.size)
+        if self.settings.lane(found.lane).engine.elsewhere:
+            refuse_local(found.request)
+        return found
 
     def submit(self, holder: Holder, body: bytes, key: str | None = None) -> tuple[Submission, bool]:
         """Stores a request; whether it is new. ``body``: its JSON. ``key``: the same key and body is the same request for a day.

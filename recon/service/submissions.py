@@ -9,8 +9,10 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Literal
 
-from recon.errors import ReconError, TryAgain, WrongUsage
+from recon.errors import Cancelled, ReconError, TryAgain, WrongUsage
 
+UPLOAD = "upload:"
+CERTIFICATE = "certificate.json"
 State = Literal["received", "queued", "running", "done", "failed", "cancelled", "dead"]
 STATES: tuple[State, ...] = ("received", "queued", "running", "done", "failed", "cancelled", "dead")
 ENDED: tuple[State, ...] = ("done", "failed", "cancelled", "dead")
@@ -86,6 +88,10 @@ class TooMany(TryAgain):
 
 class Lost(ReconError):
     """The request is no longer this worker's: it was ended, or another worker has it."""
+
+
+class ToldToEnd(Cancelled):
+    """The worker ends the process of a request."""
 
 
 class NoPlace(TryAgain):

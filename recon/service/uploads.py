@@ -55,7 +55,7 @@ class Uploads:
             )
         name, counted = secrets.token_hex(16), _Counted(chunks, min(self._settings.upload_max, free))
         try:
-            self._results.put_upload(name, iter(counted))
+            self._results.put_upload(name, file, iter(counted))
         except BaseException:
             self._results.remove_upload(name)
             raise

@@ -23,15 +23,16 @@ from types import FrameType
 from typing import Any
 
 from recon.config.load import load_place
-from recon.errors import Cancelled, ReconError, TryAgain, WrongInput, WrongUsage, transient_kind
+from recon.errors import ReconError, TryAgain, WrongInput, WrongUsage, transient_kind
 from recon.model.progress import Progress
 from recon.operations.request_inputs import fetching
-from recon.service.admission import CERTIFICATE, UPLOAD, parsed, request_of
+from recon.service.admission import parsed, request_of
 from recon.service.claims import BEAT_S, LEASE
+from recon.service.elsewhere import PAUSE, Errand, end_step
 from recon.service.paths import Places
 from recon.service.results import RESULTS, Made
 from recon.service.site import OpenReaders, Service
-from recon.service.submissions import Lost, NoPlace, Problem, Refused, Submission, problem_in
+from recon.service.submissions import CERTIFICATE, UPLOAD, Lost, NoPlace, Problem, Refused, Submission, ToldToEnd, problem_in
 from recon.storage.port import NotFound
 from recon.storage.redact import redacted
 from recon.transformations.inputs.files import Found, Scratch, found_files
@@ -80,31 +81,42 @@ def run(job: Job, alive: Connection) -> None:
 
 def _work(service: Service, job: Job) -> None:
     one, began = job.one, time.monotonic()
-    _remove_results(service, one)  # of an earlier try, whose process died
     content = parsed(one.body.encode())
-    request = request_of(content)
-    lane = service.settings.lane(one.lane)
-    places = Places(service.rights(one.owner))
-    (out := job.folder / OUT).mkdir()
+    request, places = request_of(content), Places(service.rights(one.owner))
+    (job.folder / OUT).mkdir()
+    place = ""
+    if service.settings.lane(one.lane).engine.elsewhere:
+        errand = Errand(service, one, service.open_readers(job.config), job.folder, _noting(service, one))
+        certificate, results = errand.carried_out(content, request, places)
+    else:
+        certificate, made = _carried_out_here(service, job, content, request)
+        place = service.results.new_place()
+        service.claims.put_in(one, place=place)
+        results = service.results.put(place, made, places)
+    try:
+        service.claims.done(one, results, _figures(one, certificate, results, time.monotonic() - began))
+    except Lost:
+        if place:  # what a step wrote may be another worker's by now, which took the step up
+            service.results.remove(place)
+        raise
+
+
+def _carried_out_here(service: Service, job: Job, content: dict[str, Any], request: Request) -> tuple[dict[str, Any], list[Made]]:
+    """The certificate, and the files of results."""
+    one, lane, out = job.one, service.settings.lane(job.one.lane), job.folder / OUT
+    _remove_results(service, one)  # of an earlier try, whose process died
+    site = Site(_fetch(service, job), service.place.s3, lane.engine if lane.engine.kind == "spark" else None, lane.engine.kind)
     asked_for = request.model_copy(
         update={
-            "engine": "duckdb",
             "memory_limit": lane.engine_memory,
             "outputs": tuple(each.model_copy(update={"path": PurePosixPath(each.path).name}) for each in request.outputs),
         }
     )
-    finder = _Finder(service, one, places, job.folder)
-    asked = asked_of(asked_for, out, digest_of(content), CERTIFICATE, Site(_fetch(service, job), service.place.s3), finder.find)
+    finder = _Finder(service, one, Places(service.rights(one.owner)), job.folder)
+    asked = asked_of(site.fill(asked_for), out, digest_of(content), CERTIFICATE, site, finder.find)
     tables_of(asked)
     certificate = carry_out(asked, _noting(service, one))
-    place = service.results.new_place()
-    service.claims.put_in(one, place=place)
-    results = service.results.put(place, _made(request, certificate, out), places)
-    try:
-        service.claims.done(one, results, _figures(one, certificate, results, time.monotonic() - began))
-    except Lost:
-        service.results.remove(place)
-        raise
+    return certificate, _made(request, certificate, out)
 
 
 def _fetch(service: Service, job: Job) -> Fetch:
@@ -215,16 +227,17 @@ def _figures(one: Submission, certificate: dict[str, Any], results: list[dict[st
 def _end(service: Service, job: Job, error: BaseException) -> None:
     """Ends the request that failed, or queues it again. A cancellation is the worker's to judge: this process only ends."""
     one, claims = job.one, service.claims
-    if isinstance(error, Cancelled | KeyboardInterrupt | SystemExit):
+    if isinstance(error, ToldToEnd | KeyboardInterrupt | SystemExit):
         sys.exit(3)
     _remove_results(service, one)
     reason = str(error).replace(f"{job.folder}/{OUT}/", "").replace(f"{job.folder}/", "")
     reason = _PLACE.sub("", reason)  # where results lie is nobody's business
     try:
         if isinstance(error, NoPlace):
-            claims.give_back(one, reason)
+            claims.give_back(one, reason, PAUSE)
         elif transient_kind(error) is not None or isinstance(error, TryAgain):
-            claims.passed(one, Problem("may-pass"), reason)
+            if claims.passed(one, Problem("may-pass"), reason).ended:
+                end_step(service, one)
         elif isinstance(error, Refused):
             claims.failed(one, error.problem, reason)
         elif isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryException":
@@ -240,14 +253,14 @@ def _end(service: Service, job: Job, error: BaseException) -> None:
 
 
 def _remove_results(service: Service, one: Submission) -> None:
-    """Removes what the failed try has put."""
+    """Removes what the failed try has put; of a step that has not ended nothing."""
     with suppress(ReconError):  # recon.service.site.Service.sweep removes it later
-        if (place := service.claims.place_of(one)) is not None:
+        if service.claims.step_of(one) is None and (place := service.claims.place_of(one)) is not None:
             service.results.remove(place)
 
 
 def _cancel(_signal: int, _frame: FrameType | None) -> None:
-    raise Cancelled("the worker ends this request")
+    raise ToldToEnd("the worker ends this request")
 
 
 def _end_with_worker(alive: Connection) -> None:

@@ -24,6 +24,7 @@ import psutil
 
 from recon.errors import ReconError, TryAgain
 from recon.service.claims import BEAT_S
+from recon.service.elsewhere import end_step
 from recon.service.scratch import Scratch, dead_workers, remove
 from recon.service.site import Service
 from recon.service.submissions import LANES, LaneName, Lost, Problem, Submission
@@ -33,8 +34,8 @@ TICK_S = 0.2
 """Between two looks at the database, where nothing happens."""
 SWEEP_S = 60.0
 MEMORY_S = 0.5
-TERM_S = 3.0
-"""How long a process may take to end by itself before it is killed."""
+TERM_S, STEP_TERM_S = 3.0, 300.0
+"""How long a process may take to end by itself before it is killed; with a step, which ends first."""
 NO_PROCESS = timedelta(seconds=5)
 """Before a request is claimed again for which no process could be started."""
 LAST_S = 10.0
@@ -145,9 +146,8 @@ class Worker:
             overdue = self._service.claims.overdue(names)
         for one in overdue:
             self._say(f"request {one.name}: its worker gave no sign of life")
-            if one.place is not None:
-                with suppress(ReconError):  # Service.sweep removes them later
-                    self._service.results.remove(one.place)
+            if one.ended or not self._service.settings.lane(one.lane).engine.elsewhere:
+                self._remove_what(one, one.place)
 
     def _sweep(self) -> None:
         try:
@@ -199,7 +199,8 @@ class Worker:
                 self._told(each, why)
 
     def _told(self, each: _Running, why: Why) -> None:
-        each.why, each.kill_at = why, time.monotonic() + TERM_S
+        elsewhere = self._service.settings.lane(each.one.lane).engine.elsewhere
+        each.why, each.kill_at = why, time.monotonic() + (STEP_TERM_S if elsewhere and why != "shutdown" else TERM_S)
         each.process.terminate()
 
     def _limit(self, now: float) -> None:
@@ -240,9 +241,9 @@ class Worker:
         claims, one, lane = self._service.claims, each.one, self._service.settings.lane(each.one.lane)
         if not claims.is_mine(one):
             raise Lost(f"request {one.name} has ended")
-        with suppress(ReconError):
-            if (place := claims.place_of(one)) is not None:
-                self._service.results.remove(place)
+        ends = each.why in ("cancel", "time", "memory") or bool(claims.asked_to_end([one]))
+        if ends or not lane.engine.elsewhere:
+            self._remove_what(one, claims.place_of(one))
         match each.why:
             case "cancel":
                 claims.cancelled(one)
@@ -251,12 +252,22 @@ class Worker:
             case "memory":
                 reason = f"it needed {each.memory / 1e9:.1f} GB; the lane {one.lane} has {lane.memory / 1e9:.1f} GB"
                 claims.failed(one, Problem("memory-limit"), reason)
-            case _ if claims.asked_to_end([one]):
+            case _ if ends:
                 claims.cancelled(one)
             case _ if self._stopping or each.why == "shutdown":  # the signal may have gone to the processes too
                 claims.give_back(one, "its worker was shut down")
             case _:
-                claims.passed(one, Problem("died"), f"its process ended with status {each.process.exitcode}")
+                died = claims.passed(one, Problem("died"), f"its process ended with status {each.process.exitcode}")
+                if died.ended:
+                    self._remove_what(died, died.place)
+
+    def _remove_what(self, one: Submission, place: str | None) -> None:
+        """Removes what is left of a request that ends: its results, and its step, for whose end the loop need not wait."""
+        with suppress(ReconError):  # Service.sweep removes them later
+            if place is not None:
+                self._service.results.remove(place)
+        if self._service.settings.lane(one.lane).engine.elsewhere:
+            threading.Thread(target=end_step, args=(self._service, one), daemon=True).start()
 
     def _wait(self) -> None:
         if self._running:

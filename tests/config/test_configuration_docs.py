@@ -14,6 +14,7 @@ from small_reconciliation import YAML
 
 from recon.config import load_config
 from recon.config.sections import Sections
+from recon.config.settings import Engine
 
 PAGE = (ROOT / "docs" / "configuration.md").read_text()
 OWN_TABLES = ("measures", "derived", "control")
@@ -29,12 +30,13 @@ def sections_of(annotation: object) -> list[type[BaseModel]]:
 
 
 def fields_of(model: type[BaseModel], above: str = "") -> dict[str, object]:
-    """Dotted name → default of each field that is no section; those of fleets are the same for all three."""
+    """Dotted name → default of each field that is no section; those of fleets are the same for all three. What a lane's ``engine`` may hold
+    is told of ``engine``."""
     found: dict[str, object] = {}
     for name, field in model.model_fields.items():
         path = f"{above}{name}"
         inner = sections_of(field.annotation)
-        if name in OWN_TABLES or not inner:
+        if name in OWN_TABLES or not inner or (inner == [Engine] and above):
             found[path] = None if field.is_required() else field.default
             continue
         path += ".<name>" if typing.get_origin(field.annotation) is dict else ""

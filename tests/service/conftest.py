@@ -12,7 +12,9 @@ from typing import Any
 import postgres
 import pytest
 import record_services
+import seaweed
 import service_site
+from emr_site import Site, emr_site
 from ministack_server import Ministack, ministack
 
 VISIBILITY_S = 1
@@ -56,3 +58,10 @@ def database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("RECON_TEST_PASSWORD", running.password)
     url = f"postgresql://{running.host}:{running.port}/{postgres.new_database(running)}"
     return {"url": url, "user": running.user, "secret": "RECON_TEST_PASSWORD"}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, seaweed_server: seaweed.Seaweed) -> Iterator[Site]:
+    """EMR's stand-in and S3."""
+    with emr_site(tmp_path_factory.mktemp("emr"), seaweed_server) as there:
+        yield there

@@ -13,7 +13,7 @@ from datetime import timedelta
 from itertools import count
 from typing import Any
 
-from recon.errors import ConnectionLost, ReconError, TimedOut, WrongUsage
+from recon.errors import ConnectionLost, ReconError, TimedOut, TryAgain, WrongUsage
 from recon.storage.aws_calls import Pace, call, call_with_retries, client
 
 ACTIVE_MAX = 256
@@ -25,6 +25,10 @@ _ACTIVE = ["PENDING", "RUNNING", "CANCEL_PENDING"]
 ENDED = ("COMPLETED", "CANCELLED", "FAILED", "INTERRUPTED")
 
 Tell = Callable[[str], None]
+
+
+class Full(TryAgain):
+    """A cluster has as many steps as it takes."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +68,9 @@ class Steps:
         """The newest active step whose request has this digest, also one by another submitter."""
         return next((step for step in self._listed(_ACTIVE) if step.state != "CANCEL_PENDING" and step.token[0] == digest), None)
 
-    def submit(self, name: str, arguments: Sequence[str]) -> str:
-        """Submits a step that runs a command on the primary instance, once the cluster has room. Returns its id.
+    def submit(self, name: str, arguments: Sequence[str], waits: bool = True) -> str:
+        """Submits a step that runs a command on the primary instance, once the cluster has room. Returns its id. Without ``waits`` it
+        raises Full where there is no room.
 
         ``name`` must be unique: it identifies the step if the reply to the submission is lost."""
         if len(name) > NAME_LENGTH_MAX or sum(map(len, arguments)) > ARGUMENTS_LENGTH_MAX:
@@ -77,10 +82,12 @@ class Steps:
         step = {"Name": name, "ActionOnFailure": "CONTINUE", "HadoopJarStep": jar}
         end, tries = time.monotonic() + self.pace.patience, count(1)
         while True:
-            self._await_room()
+            self._await_room(waits)
             try:
                 return str(call(self._client.add_job_flow_steps, JobFlowId=self.cluster, Steps=[step])["StepIds"][0])
             except ReconError as error:
+                if _no_room(error) and not waits:
+                    raise Full(f"{self.cluster} took another step in place of this one: it has as many as it takes") from None
                 if not _no_room(error) and (isinstance(error, WrongUsage) or time.monotonic() >= end):
                     raise
                 lost = isinstance(error, (ConnectionLost, TimedOut))
@@ -130,10 +137,12 @@ class Steps:
         with suppress(Exception):
             self.cancel(step, pace=self.pace.brief())
 
-    def _await_room(self) -> None:
+    def _await_room(self, waits: bool) -> None:
         for tries in count(1):
             if (active := sum(1 for _ in self._listed(_ACTIVE))) < ACTIVE_MAX:
                 return
+            if not waits:
+                raise Full(f"{self.cluster} has {active} steps pending and running, as many as it takes")
             if tries == 1:
                 self._tell(f"{self.cluster} has {active} steps pending and running, as many as it takes; waiting for room")
             self.pace.wait(tries)
