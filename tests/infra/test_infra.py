@@ -229,11 +229,12 @@ def test_everything_that_can_go_wrong_has_an_alarm_that_somebody_is_told_of() ->
     assert set(alarms) == {
         *("ApproximateNumberOfMessagesVisible", "Errors", "Throttles", "WriteThrottleEvents", "ReadThrottleEvents"),
         *("FreeStorageSpace", "CPUUtilization", "SecondsBehind", "TableCommitsBehind", "IsIdle", "Invocations", "IteratorAge"),
-        "ComputeSeconds",
+        *("ComputeSeconds", "ApproximateAgeOfOldestMessage"),
     }
     for one in alarms.values():
         assert one["Properties"]["AlarmActions"] == [{"Ref": "Alarms"}]
-    watched = [one["Properties"]["Dimensions"] for one in RESOURCES.values() if one["Properties"].get("Namespace") == "AWS/SQS"]
+    depth = "ApproximateNumberOfMessagesVisible"
+    watched = [one["Properties"]["Dimensions"] for one in RESOURCES.values() if one["Properties"].get("MetricName") == depth]
     queues = {name for name, one in RESOURCES.items() if one["Type"] == "AWS::SQS::Queue" and name.endswith("DeadLetters")}
     assert {one[0]["Value"]["Fn::GetAtt"][0] for one in watched} == queues
     rules = [one["Properties"] for one in RESOURCES.values() if one["Type"] == "AWS::Events::Rule"]

@@ -23,6 +23,8 @@ REGION = "us-east-1"
 NAME = "recon"
 APPLICATION = "00fabcdefghijk01"
 """Id of the application of EMR Serverless."""
+API = "a1b2c3d4e5"
+"""Id of the service's API."""
 _CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": REGION, "AWS_REGION": REGION}
 
 
@@ -148,7 +150,8 @@ def _default_network() -> dict[str, str]:
 
 
 def _with_secrets(text: str) -> str:
-    """The template with an ARN in place of each secret and of the serverless application, none of which moto makes."""
+    """The template with an ARN in place of each secret and of the serverless application, and the id of the service's API, none of which
+    moto makes."""
     for name, one in template()["Resources"].items():
         if one["Type"] == "AWS::SecretsManager::Secret":
             arn = f"arn:aws:secretsmanager:{REGION}:123456789012:secret:{name}-AbCdEf"
@@ -158,7 +161,17 @@ def _with_secrets(text: str) -> str:
     workgroup = f"arn:aws:redshift-serverless:{REGION}:123456789012:workgroup/{NAME}-warehouse"
     text = text.replace(json.dumps({"Fn::GetAtt": ["WarehouseWorkgroup", "Workgroup.WorkgroupArn"]}), json.dumps(workgroup))
     text = text.replace(json.dumps({"Ref": "WarehouseWorkgroup"}), json.dumps(f"{NAME}-warehouse"))
+    text = text.replace("${ServiceApi}", API).replace(json.dumps({"Ref": "ServiceApi"}), json.dumps(API))
     return text.replace("${Serverless.Arn}", application).replace(json.dumps({"Ref": "Serverless"}), json.dumps(APPLICATION))
+
+
+def policies_of(role: Mapping[str, Any]) -> list[str]:
+    """The logical names of the policies and parameters that a role names, also under a condition."""
+
+    def named(one: Mapping[str, Any]) -> list[str]:
+        return [name for inner in one["Fn::If"][1:] for name in named(inner)] if "Fn::If" in one else [one["Ref"]] if "Ref" in one else []
+
+    return [name for one in role["Properties"].get("ManagedPolicyArns", []) for name in named(one) if name != "AWS::NoValue"]
 
 
 def _policies(role: str, ids: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -167,7 +180,7 @@ def _policies(role: str, ids: Mapping[str, str]) -> list[dict[str, Any]]:
     import boto3
 
     iam, resources = boto3.client("iam", region_name=REGION), template()["Resources"]
-    named = [one["Ref"] for one in resources[role]["Properties"].get("ManagedPolicyArns", []) if "Ref" in one]
+    named = [name for name in policies_of(resources[role]) if name in ids]
     named += [name for name, one in resources.items() if {"Ref": role} in one["Properties"].get("Roles", []) and name in ids]
     found = []
     for name in named:
