@@ -10,7 +10,7 @@ TYPED  := $(foreach name,recon recon_assets resources jobs,$(if $(wildcard $(nam
 CONFIG ?= $(or $(RECON_CONFIG),$(wildcard recon.yaml),demo/recon.yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo ui check test soak mutants needed chromium services browser e2e arrivals benchmark benchmark-memory benchmark-spark benchmark-transformations benchmark-aws spark-package emr-package lambda-package lint format clean
+.PHONY: help venv demo ui check test soak mutants needed chromium services browser e2e arrivals benchmark benchmark-memory benchmark-spark benchmark-transformations benchmark-aws spark-package emr-package lambda-package service-package lint format clean
 
 help:                 ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -141,6 +141,9 @@ emr-package: $(TESTED)  ## the same and what EMR's machines install besides, dis
 
 lambda-package: $(TESTED)  ## the index worker's function, dist/recon-index-worker.zip: make lambda-package ARCH=arm64 RUNTIME=3.13
 	$(BIN)/python -m recon.operations.packaging.lambda_zip --out dist $(if $(ARCH),--arch $(ARCH)) $(if $(RUNTIME),--python $(RUNTIME))
+
+service-package: $(TESTED)  ## the service's function with its configuration, dist/recon-service.zip: make service-package CONFIG=recon.yaml ARCH=arm64 RUNTIME=3.13
+	$(BIN)/python -m recon.operations.packaging.lambda_zip --of service --with $(CONFIG) --out dist $(if $(ARCH),--arch $(ARCH)) $(if $(RUNTIME),--python $(RUNTIME))
 
 lint: $(TESTED)        ## ruff, mypy, and the layers by import-linter
 	$(BIN)/ruff check $(CODE)

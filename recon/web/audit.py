@@ -7,7 +7,15 @@ import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+
+class Log(Protocol):
+    """Where an audit log goes."""
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Adds a line, which is kept when this returns. Raises OSError."""
+        ...
 
 
 class Audit:

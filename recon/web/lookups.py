@@ -44,6 +44,10 @@ async def _asked(site: Site, question: Callable[[Reconciliation], T]) -> T:
             raise not_found() from None
         try:
             return question(reconciliation)
+        except ModuleNotFoundError as error:
+            if error.name != "duckdb":
+                raise
+            raise ProblemError("not-here", "Lists of rows need DuckDB, which this server does not have; ask another one") from None
         except WrongUsage as error:
             raise wrong_parameter(error) from None
 
@@ -71,7 +75,7 @@ async def show_artifact(
     return await _asked(site, question)
 
 
-@router.get("/v1/breaks", operation_id="list_breaks", responses=told({200: answers("A page", Rows)}, 401, 403, 404))
+@router.get("/v1/breaks", operation_id="list_breaks", responses=told({200: answers("A page", Rows)}, 401, 403, 404, 501))
 async def list_breaks(
     site: SiteOf,
     holder: ReaderOfAll,
@@ -100,7 +104,7 @@ async def list_breaks(
     return await _asked(site, question)
 
 
-@router.get("/v1/duplicates", operation_id="list_duplicates", responses=told({200: answers("A page", Rows)}, 401, 403, 404, 409))
+@router.get("/v1/duplicates", operation_id="list_duplicates", responses=told({200: answers("A page", Rows)}, 401, 403, 404, 409, 501))
 async def list_duplicates(site: SiteOf, holder: ReaderOfAll, window: OnlyWindow = None, cursor: Cursor = None, limit: Limit = PAGE) -> Rows:
     """Lists suppressed rows, each with the row that counts; conflicts first. A cursor is valid until the next commit."""
 

@@ -39,6 +39,7 @@ STATUS: dict[str, int] = {
     "too-many": 429,
     "malformed": 400,
     "internal": 500,
+    "not-here": 501,
     "may-pass": 503,
     "busy": 503,
 }
@@ -63,6 +64,7 @@ TITLES: dict[str, str] = {
     "too-many": "A limit is reached",
     "malformed": "This is not HTTP",
     "internal": "A fault of the service",
+    "not-here": "This server cannot answer it",
     "may-pass": "Something that the service needs is away",
     "busy": "The service has too much to do",
 }

@@ -12,7 +12,7 @@ import anyio
 from fastapi import Depends, Request
 
 from recon.api import Reconciliation
-from recon.web.audit import Audit
+from recon.web.audit import Log
 from recon.web.metrics import Metrics
 from recon.web.port import Service
 
@@ -27,7 +27,7 @@ class Site:
 
     config: Path
     service: Service
-    audit: Audit
+    audit: Log
     metrics: Metrics
     _free: list[Reconciliation] = field(default_factory=list)
 

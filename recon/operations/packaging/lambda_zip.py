@@ -1,11 +1,12 @@
-"""Builds the zips for Lambda: of the index workers, and of the record queue's functions.
+"""Builds the zips for Lambda: of the index workers, of the record queue's functions, and of the service's interface.
 
     python -m recon.operations.packaging.lambda_zip --out dist # for this machine: what is installed here
     python -m recon.operations.packaging.lambda_zip --out dist --arch arm64 --python 3.13
     python -m recon.operations.packaging.lambda_zip --of records --with ./process.py --out dist
+    python -m recon.operations.packaging.lambda_zip --of service --with ./recon.yaml --out dist
 
 A zip contains the library and what its functions import, in the versions that are installed and tested here. boto3 is part of Lambda's
-runtime. DuckDB and Dagster are in neither zip, Arrow is in that of the records alone: tests run the functions without them.
+runtime. DuckDB and Dagster are in none, Arrow is not in that of the index workers: tests run the functions without them.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class Function:
     without: tuple[str, ...] = ()
 
 
+_ARROW = ("pyarrow/libarrow_flight", "pyarrow/_flight", "pyarrow/libarrow_s3", "pyarrow/src/")
 _PYDANTIC = ("pydantic", "pydantic-core", "annotated-types", "typing-inspection", "typing-extensions")
 FUNCTIONS = {
     "index": Function(ZIP, HANDLER, ("numpy", "obstore", "PyYAML", "tenacity", *_PYDANTIC)),
@@ -49,7 +51,17 @@ FUNCTIONS = {
         "recon-records.zip",
         "recon.intake.queues.aws_handlers.process and its neighbours",
         ("pyarrow", "tenacity"),
-        ("pyarrow/libarrow_flight", "pyarrow/_flight", "pyarrow/libarrow_s3", "pyarrow/src/"),
+        _ARROW,
+    ),
+    "service": Function(
+        "recon-service.zip",
+        "recon.web.lambda_handler.handler",
+        (
+            *("mangum", "fastapi", "starlette", "anyio", "idna", "annotated-doc", "itsdangerous", "prometheus-client", "psutil"),
+            *("SQLAlchemy", "alembic", "Mako", "MarkupSafe", "psycopg2-binary", "obstore", "sqlglot"),
+            *("numpy", "pyarrow", "PyYAML", "tenacity", "tzdata", *_PYDANTIC),
+        ),
+        (*_ARROW, "pyarrow/libarrow_substrait", "pyarrow/_substrait"),
     ),
 }
 
@@ -60,11 +72,12 @@ _LEFT_OUT_SUFFIXES = (".pyc", ".pyi", ".a", ".h", ".pxd", ".pyx", ".pxi")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m recon.operations.packaging.lambda_zip", description="The zips of Lambda functions: index workers, record queue."
+        prog="python -m recon.operations.packaging.lambda_zip",
+        description="The zips of Lambda functions.",
     )
     parser.add_argument("--of", choices=sorted(FUNCTIONS), default="index", help="which functions")
     parser.add_argument(
-        "--with", dest="own", type=Path, action="append", default=[], metavar="PATH", help="a module or package of your own"
+        "--with", dest="own", type=Path, action="append", default=[], metavar="PATH", help="a module or package of your own, or recon.yaml"
     )
     parser.add_argument("--out", type=Path, default=Path("dist"), metavar="DIR")
     parser.add_argument("--arch", choices=sorted(ARCHITECTURES), default=here(), help="the function's architecture")
