@@ -31,7 +31,7 @@ from recon.storage.local import LocalStore
 from recon.storage.port import NotFound
 
 ORPHAN = timedelta(hours=1)
-OpenOpened = Callable[[Path], Opened]
+OpenReaders = Callable[[Path], Opened]
 """Opens a reconciliation by its configuration, in another process."""
 
 
