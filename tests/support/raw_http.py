@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
-WAIT_S = 60.0
+WAIT_S = 120.0
 
 
 def connection(url: str) -> socket.socket:

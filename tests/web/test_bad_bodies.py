@@ -188,24 +188,29 @@ def test_a_body_that_comes_slowly(served: w.Served, client: httpx.Client, monkey
 
 def test_a_body_that_never_pauses_and_never_ends(served: w.Served, client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "BODY_S", 0.5)
+    monkeypatch.setattr(guard, "PAUSE_S", 10_000.0)
     monkeypatch.setattr(guard, "DRAIN_S", 0.2)
 
     def drops() -> Iterator[bytes]:
         yield head(served, "Content-Length: 100000")
-        for _ in range(10):
-            time.sleep(0.1)
+        while True:  # until the server closes the connection
+            time.sleep(0.05)
             yield b" "
 
     assert answer(exchange(served.url, drops()))[0] == 408
 
 
 def test_headers_that_come_slowly(served: w.Served, client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "HEADERS_S", 0.3)
-    for sent in (b"", b"GET /health/live HTTP/1.1\r\nHost: recon\r\n"):
+    begun = b"GET /health/live HTTP/1.1\r\nHost: recon\r\n"
+    with connection(served.url) as used:
+        used.sendall(begun + b"\r\n")
+        assert used.recv(65_536).startswith(b"HTTP/1.1 200")
+        monkeypatch.setattr(protocol, "HEADERS_S", 0.3)
+        used.sendall(begun)  # on a connection that has had an answer
+        assert answer(used.recv(65_536))[0] == 408
+        assert used.recv(65_536) == b""
+    for sent in (b"", begun):
         assert answer(exchange(served.url, [sent]))[0] == 408
-    once = b"GET /health/live HTTP/1.1\r\nHost: recon\r\n\r\n"
-    both = exchange(served.url, [once, b"GET /health"])  # on a connection that has had an answer
-    assert both.startswith(b"HTTP/1.1 200")
 
 
 def test_more_at_once_than_are_answered(served: w.Served, client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -199,3 +199,13 @@ def test_the_list_of_one_state(served: w.Served, state: str) -> None:
             w.finished(served, name)
         found = client.get("/v1/requests", params={"state": state}).json()
         assert [one["name"] for one in found["items"]] == (names[1::-1] if state == "done" else names[:1:-1])
+
+
+def test_a_result_in_s3_is_behind_a_link_of_s3(served: w.Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    signed = "https://bucket.s3.amazonaws.com/results/x/sums.csv?X-Amz-Signature=abc"
+    monkeypatch.setattr("recon.service.results.Results.link", lambda self, one, name: signed)
+    with served.client() as client:
+        name = sent(served, client).json()["name"]
+        w.finished(served, name)
+        found = client.get(f"/v1/requests/{name}/results/sums.csv")
+    assert (found.status_code, found.headers["location"]) == (302, signed)
