@@ -23,6 +23,7 @@ QUEUE = "requests"
 KEY_FOR = timedelta(days=1)
 """How long an Idempotency-Key names the same request."""
 _T = REQUESTS.c
+_WAITS: tuple[State, ...] = ("received", "queued")
 
 
 class Requests:
@@ -146,15 +147,24 @@ class Requests:
 
     def place(self, of: Submission) -> int | None:
         """The place in its lane, 1 for the next; None for a request that does not wait."""
+        return self.places([of]).get(of.id)
+
+    def places(self, some: Sequence[Submission]) -> dict[int, int]:
+        """Number of each request that waits → its place in its lane, 1 for the next. One that was claimed since has none."""
+        found, waits = dict[int, int](), [one for one in some if one.state in _WAITS]
         with self._database.read() as connection:
-            if of.state not in ("received", "queued"):
-                return None
-            waiting = waiting_in(connection, of.lane, self.rights, ("received", "queued"))
-            mine = (_T.owner == of.owner, _T.lane == of.lane, _T.state.in_(("received", "queued")), _T.id < of.id)
-            before = connection.scalar(sa.select(sa.func.count()).where(*mine)) or 0
-        if of.owner not in {one.owner for one in waiting}:
-            return None  # it was claimed since
-        return fairness.ahead(waiting, of.owner, before) + 1
+            lanes = {lane: waiting_in(connection, lane, self.rights, _WAITS) for lane in {one.lane for one in waits}}
+            for lane, owner in {(one.lane, one.owner) for one in waits}:
+                if owner not in {one.owner for one in lanes[lane]}:
+                    continue
+                asked = {one.id for one in waits if (one.lane, one.owner) == (lane, owner)}
+                mine = (_T.owner == owner, _T.lane == lane, _T.state.in_(_WAITS))
+                before = connection.scalar(sa.select(sa.func.count()).where(*mine, _T.id < min(asked))) or 0
+                between = sa.select(_T.id).where(*mine, _T.id.between(min(asked), max(asked))).order_by(_T.id)
+                for number, each in enumerate(connection.scalars(between), before):
+                    if each in asked:
+                        found[each] = fairness.ahead(lanes[lane], owner, number) + 1
+        return found
 
     def cancel(self, holder: Holder, name: str) -> Submission | None:
         """Ends a request that waits; asks the worker of one that runs to end it. One that has ended stays as it is. None is not found."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -72,9 +73,14 @@ def refuse_other_types(request: Request) -> None:
 
 def shown(site: Site, one: Submission) -> Status:
     """A request with its place in the queue, or what happened to it last."""
-    place = None if one.state not in ("received", "queued") else site.service.requests.place(one)
-    last = site.service.requests.last_event(one) if one.state == "running" else None
-    return status_of(one, place, last)
+    return all_shown(site, [one])[0]
+
+
+def all_shown(site: Site, some: Sequence[Submission]) -> list[Status]:
+    """Requests as they are shown."""
+    places = site.service.requests.places(some)
+    last = {one.id: site.service.requests.last_event(one) for one in some if one.state == "running"}
+    return [status_of(one, places.get(one.id), last.get(one.id)) for one in some]
 
 
 def found(request: Request, site: Site, holder: Holder, name: str) -> Submission:
@@ -93,8 +99,7 @@ def list_requests(
     """Lists the requests that the token may see, the newest first."""
     before = None if cursor is None else int(cursor[1:])
     some = site.service.requests.all(holder, state, before, limit + 1)
-    items = [shown(site, one) for one in some[:limit]]
-    return Requests(items=items, next=f"r{some[limit - 1].id}" if len(some) > limit else None)
+    return Requests(items=all_shown(site, some[:limit]), next=f"r{some[limit - 1].id}" if len(some) > limit else None)
 
 
 @router.get(

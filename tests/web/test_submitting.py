@@ -144,6 +144,9 @@ def test_a_thousand_submits_of_one_owner_while_another_has_one(tmp_path: Path) -
             if (cursor := page["next"]) is None:
                 break
         assert (len(listed), set(listed)) == (1_000, names)
+        waiting = flood.get("/v1/requests", params={"limit": 1_000}).json()["items"]
+        alone = {one["name"]: flood.get(one["links"]["self"]).json()["place_in_queue"] for one in waiting[::100]}
+        assert {one["name"]: one["place_in_queue"] for one in waiting[::100]} == alone
 
 
 def test_cancelled_where_it_waits_and_where_it_runs(served: w.Served) -> None:
