@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,9 +71,21 @@ class Results:
         return found
 
     def remove(self, place: str) -> None:
-        """Removes all files of a place."""
+        """Removes all files of a place, and its folder in a store that has folders."""
         for path in list(self.store.list(f"{RESULTS}/{place}")):
             self.store.delete(path)
+        if (folder := self.store.local(f"{RESULTS}/{place}")) is not None:
+            with suppress(OSError):
+                folder.rmdir()
+
+    def remove_empty(self, known: Set[str], before: datetime) -> None:
+        """Removes the empty folders of places that are not ``known`` and older than a time, in a store that has folders."""
+        if (some := self.store.local(f"{RESULTS}/x")) is None or not some.parent.is_dir():
+            return
+        for folder in some.parent.iterdir():
+            with suppress(OSError):
+                if folder.name not in known and folder.stat().st_mtime < before.timestamp():
+                    folder.rmdir()
 
     def link(self, of: Submission, name: str) -> str:
         """A link to a result that is valid for ``service.links``: a whole URL of S3, or a token for ``open``. Raises WrongUsage where there

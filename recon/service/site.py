@@ -169,5 +169,6 @@ class Service:
                 with suppress(NotFound):  # another worker sweeps too
                     if path.split("/")[1] not in known and store.modified(path) < now - ORPHAN:
                         store.delete(path)
+        self.results.remove_empty(places, now - ORPHAN)
         if isinstance(store, LocalStore):
             store.sweep_temporary(ORPHAN.total_seconds())
