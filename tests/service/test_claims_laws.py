@@ -192,6 +192,19 @@ class Machine(RuleBasedStateMachine):
         else:
             self.plain.end(mine, "cancelled" if how == "give_back" else how)
 
+    @rule(target=held, one=held, how=st.sampled_from(["passed", "lease"]))
+    def taken_by_another(self, one: Submission, how: str) -> Any:
+        """A claim is lost, and the same request is claimed again."""
+        if (mine := self._mine(one)) is None or mine.tries >= plain.TRIES:
+            return multiple()
+        if how == "passed":
+            self.end(one, "passed")
+        else:
+            clock[0] += plain.LEASE + timedelta(seconds=1)
+            self.overdue()
+        clock[0] += timedelta(seconds=26)
+        return self.claim("two", ("small", "large"), one.name)
+
     @rule(one=held)
     def look(self, one: Submission) -> None:
         """Results of another claim are no business of this one."""
@@ -291,6 +304,36 @@ def test_requests_are_what_the_model_says(tmp_path: Path, database: dict[str, An
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         OnThis, settings=settings(max_examples=few, stateful_step_count=50, deadline=None, suppress_health_check=checks)
     )
+
+
+def test_a_lost_claim_changes_nothing(tmp_path: Path, database: dict[str, Any] | None) -> None:
+    """Also where the same worker has the request again, in the same try."""
+    service = _service(tmp_path, database)
+    _empty(service)
+    _submit(service, "sales", "small")
+    _arrive(service)
+    lost = service.claims.claim("w")
+    assert lost is not None
+    service.claims.give_back(lost, "no place")
+    mine = service.claims.claim("w")
+    assert mine is not None
+    assert (mine.id, mine.tries) == (lost.id, lost.tries)
+    service.claims.put_in(mine, place="of the winner")
+    before = s.now(service, mine)
+    for change in (
+        lambda: service.claims.done(lost, [], {}),
+        lambda: service.claims.failed(lost, Problem("internal"), "late"),
+        lambda: service.claims.passed(lost, Problem("may-pass"), "late"),
+        lambda: service.claims.cancelled(lost),
+        lambda: service.claims.give_back(lost, "late"),
+        lambda: service.claims.put_in(lost, place="of the loser"),
+        lambda: service.claims.progress(lost, "late", 1),
+    ):
+        with pytest.raises(Lost):
+            change()
+    assert service.claims.beat([lost]) == ([], [lost])
+    assert (service.claims.is_mine(lost), service.claims.place_of(lost)) == (False, None)
+    assert s.now(service, mine) == before
 
 
 def test_the_place_is_the_order_of_claims(tmp_path: Path) -> None:
