@@ -45,7 +45,7 @@ WEB = (
         "a body is only as large as it says",
         "        if self._most is not None and self._size > self._most:",
         "        if self._most is not None and self._size > self._most and self._announced:",
-        _tests("bad_bodies", "a_large_body_without_its_length"),
+        _tests("bad_bodies", "a_body_that_has_no_end_is_cut_off"),
     ),
     Mutant(
         _GUARD,
