@@ -56,11 +56,13 @@ test: $(TESTED)        ## lint, types, then all tests but the long ones
 SOAKED := $(addprefix tests/laws/test_,soak.py advice.py carried_forward.py dedupe_horizon.py fast_way.py races.py texts.py) \
 	$(addprefix tests/state/test_,clocks.py compaction.py reachable.py) tests/operations/test_copy.py tests/operations/test_rebuild.py \
 	tests/intake/test_corrections.py tests/reading/test_history.py tests/engines/test_engines.py tests/storage/test_hashing.py \
-	tests/model/test_zone_windows.py tests/aggregations tests/transformations/test_engines_agree.py tests/web/test_contract.py
+	tests/model/test_zone_windows.py tests/aggregations tests/transformations/test_engines_agree.py tests/web/test_contract.py \
+	tests/service/test_claims_laws.py tests/service/test_paths_laws.py
 
-soak: $(TESTED)        ## the long tests: 1,000 kills, a suspension at every object, 500 windows at random, many more histories
+soak: $(TESTED)        ## the long tests: 1,000 kills, a suspension at every object, 500 windows at random, many more histories, a service that is killed
 	RECON_LAW_EXAMPLES=500 RECON_SOAK=1 $(PYTEST) -m 'soak or not soak' tests/laws/test_laws.py tests/laws/test_crash.py tests/laws/test_suspended.py tests/examples/test_examples.py -n auto -rP
 	RECON_LAW_EXAMPLES=100 RECON_SOAK=1 $(PYTEST) -m 'soak or not soak' $(SOAKED) -n auto -rP
+	$(BIN)/python benchmarks/service.py --out docs/benchmarks/service.json
 
 mutants: $(TESTED)     ## break the code by some 50 hand-made mutants, one at a time in a copy, and print those that no test notices
 	$(BIN)/python tests/mutants/run.py

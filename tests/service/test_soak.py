@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
 from folders import ROOT
 
 SIZES = {273: 70.0, 100_000: 25.0, 3_000_000: 5.0}
 
 
+@pytest.mark.process
 def test_requests_end_once_and_right_whatever_is_killed(tmp_path: Path) -> None:
     sys.path.insert(0, str(ROOT / "benchmarks"))
     import service

@@ -22,7 +22,7 @@ STARTERS = {
     "daemon": {"daemons.Site.start", "webserver.served"},
     "spark": {"cluster.cluster", "open_session", "kind: spark", "in_spark", "-XX:+UseSerialGC"},
     "server": {"loopback.running", "web_site.serving", "postgres.server", "ThreadingHTTPServer", "ThreadedMotoServer", "mock_aws"},
-    "process": {"subprocess.run", "subprocess.Popen", "os.fork"},
+    "process": {"subprocess.run", "subprocess.Popen", "os.fork", "Worker"},
     "oracle": {"histories.follow", "histories.check_store", "histories.records"},
 }
 """Marker → functions, names in the tests' code, and engines in their configurations."""
