@@ -180,7 +180,11 @@ def test_a_transformation_as_a_step_reads_and_writes_s3_and_comes_to_what_duckdb
     assert found[0] == found[1]
     assert sorted(found[0][1]) == ["all.parquet.rejects.csv", "means.xlsx.rejects.csv", "sales.csv", "sales.csv.rejects.csv"]
     assert [path.rpartition("/")[2] for path in there.store().list("steps")] == ["answer.json", "asked.json"]
-    wrong = {**request, "engine": "spark", "operations": [*operations, {"vlookup": {**operations[0]["vlookup"], "take": {"again": "name"}, "many": "error"}}]}
+    wrong = {
+        **request,
+        "engine": "spark",
+        "operations": [*operations, {"vlookup": {**operations[0]["vlookup"], "take": {"again": "name"}, "many": "error"}}],
+    }
     wrong["outputs"] = [{"table": "sales", "path": f"s3://{bucket}/wrong.csv"}]
     (tmp_path / "request.json").write_text(json.dumps(wrong))
     with pytest.raises(WrongInput, match=r"operation 5 \(vlookup\): "):
