@@ -164,6 +164,11 @@ class LocalStore:
         with self._reading(path) as handle:
             return datetime.fromtimestamp(os.fstat(handle.fileno()).st_mtime, UTC)
 
+    def version(self, path: str) -> str:
+        with self._reading(path) as handle:
+            found = os.fstat(handle.fileno())
+        return f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
+
     def exists(self, path: str) -> bool:
         return self._file(path).is_file()
 

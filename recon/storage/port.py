@@ -69,6 +69,10 @@ class ObjectStore(Protocol):
         """When the object was written, by the storage's own clock (UTC). Raises NotFound."""
         ...
 
+    def version(self, path: str) -> str:
+        """A text that is another one after other programs have replaced the object. Raises NotFound."""
+        ...
+
     def exists(self, path: str) -> bool: ...
 
     def list(self, prefix: str) -> Iterator[str]:

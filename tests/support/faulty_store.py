@@ -76,6 +76,9 @@ class WatchedStore:
     def size(self, path: str) -> int:
         return self._pass("size", path, lambda: self.inner.size(path))
 
+    def version(self, path: str) -> str:
+        return self.inner.version(path)
+
     def modified(self, path: str) -> datetime:
         return self.inner.modified(path)
 

@@ -19,6 +19,7 @@ from recon.intake.converters.decoding import decode
 from recon.intake.converters.layouts import DBase, Delimited
 from recon.intake.converters.opening import open_conversion
 from recon.intake.converters.port import DELETED, Conversion, Received
+from recon.intake.converters.tied import EXACT
 from recon.intake.files.parquet import LINE, SOURCE_METADATA
 from recon.intake.sources.load import Source
 from recon.intake.sources.plan import ROWS, Plan, line_prefixes, plan_of
@@ -183,7 +184,7 @@ def _count(made: Converted, plan: Plan, source: Source, result: Any, kept: Any, 
     for name in source.section.trailer.sums if source.section.trailer else ():
         total, unreadable = made.sums.get(name, (Decimal(0), 0))
         rows = result.filter(pc.invert(result.column("broken"))).column(f"s{list(source.kept).index(name)}")
-        made.sums[name] = total + (pc.sum(rows).as_py() or 0), unreadable + rows.null_count
+        made.sums[name] = EXACT.add(total, pc.sum(rows).as_py() or Decimal(0)), unreadable + rows.null_count
 
 
 def _distinct(connection: duckdb.DuckDBPyConnection, clean: Path, column: str | None) -> set[str]:
@@ -330,7 +331,7 @@ def _computed(made: Converted, what: str) -> str:
     if what == "rows":
         return str(made.figures.rows - made.figures.dropped)
     total, unreadable = made.sums[what]
-    exact = f"{total.normalize():f}"
+    exact = f"{total.normalize(EXACT):f}"
     return f"{exact} and {unreadable} without a readable number" if unreadable else exact
 
 

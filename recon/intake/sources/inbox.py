@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from urllib.parse import unquote_plus
 
 from recon.config.model import Place
-from recon.errors import TryAgain, WrongInput, WrongUsage, transient_kind
+from recon.errors import Damaged, TryAgain, WrongInput, WrongUsage, transient_kind
 from recon.storage.open import open_store
 from recon.storage.port import NotFound, ObjectStore
 
@@ -54,12 +54,13 @@ class Inbox(Protocol):
 
 
 def stamp_of(path: Path) -> str:
-    """Size and time of change of a local file. Raises WrongInput where it is gone."""
+    """Size and times of change of a local file: a program that keeps the time of its bytes still changes that of the file. Raises
+    WrongInput where it is gone."""
     try:
         status = path.stat()
     except OSError as error:
         raise WrongInput(f"{path}: {error.strerror}; name a file that can be read") from None
-    return f"{status.st_size} {status.st_mtime_ns}"
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
 def open_inbox(place: Place, location: str) -> Inbox:
@@ -107,10 +108,10 @@ class BucketInbox:
 
     def items(self) -> list[Item]:
         found = []
-        for path, size in self.store.sizes(""):
+        for path in self.store.list(""):
             name = PurePosixPath(path).name
             if not name.startswith(".") and not path.endswith("/"):
-                found.append(Item(name, self._place(path), f"{size} {self.store.modified(path).isoformat()}"))
+                found.append(Item(name, self._place(path), self.store.version(path)))
         return sorted(found, key=lambda item: (item.name, item.place))
 
     def local(self, item: Item, scratch: Path) -> Path:
@@ -191,12 +192,19 @@ def objects_in(body: str) -> list[Item]:
 
 
 def copied(store: ObjectStore, path: str, item: Item, scratch: Path) -> Path:
-    """An object as a local file of the item's name. Raises WrongInput where it is gone."""
+    """An object as a local file of the item's name. Raises WrongInput where it is gone, TryAgain where it is replaced meanwhile: a long
+    object is read in pieces, which would be of two versions."""
     local = _scratch_file(item, scratch)
     try:
+        before = store.version(path)
         store.copy_out(path, local)
+        same = store.version(path) == before
     except NotFound:
         raise WrongInput(f"{item.place}: the object is gone; upload it again") from None
+    except Damaged:  # the new version is shorter
+        same = False
+    if not same:
+        raise TryAgain(f"{item.place}: it was replaced while it was read, and was not received; run the same again")
     return local
 
 

@@ -67,10 +67,15 @@ def plan_of(source: Source, parts: Mapping[str, str], zone: str | None) -> Plan:
     texts = ", ".join(f"t{position} AS c{position}" for position in range(len(names)))
     reports = ", ".join(f"{sql_text} AS {report.message}" for report, sql_text in found.reporting)
     summed = source.section.trailer.sums if source.section.trailer else {}
-    sums = [f"try_cast(t{names.index(name)} AS {SUM}) AS s{names.index(name)}" for name in summed]
+    sums = [f"CASE WHEN {_is_summed(at)} THEN try_cast(t{at} AS {SUM}) END AS s{at}" for at in map(names.index, summed)]
     apart = f"line, span, {reason} AS reason, prefix, problem IS NOT NULL AS broken"
     columns = ", ".join(filter(None, [apart, texts, *flags, *sums, reports]))
     return Plan(f"SELECT {columns} FROM {steps}", tuple(changes), tuple(report for report, _ in found.reporting), tuple(found.references))
+
+
+def _is_summed(position: int) -> str:
+    """SQL that is true where a text loses no digit in the type of sums."""
+    return f"NOT regexp_matches(t{position}, '\\.[0-9]{{9}}[0-9]*[1-9]|[eE]-')"
 
 
 def _cleaned(source: Source, rows: str) -> tuple[list[Change], str]:

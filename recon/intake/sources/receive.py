@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -58,14 +58,27 @@ def _files_in(intake: Intake, item: Item, files: Sequence[Received]) -> tuple[li
             unknown.append(received.shown)
             continue
         identity = (source.name, name, _digest(received.path))
-        if identity in wanted:
+        if (other := _same_file(source, identity, wanted)) is not None:
+            alike = "one name, so the second would replace the first"
+            if identity in wanted:
+                alike = "equal names and bytes, so they count as one file"
             raise WrongInput(
-                f"{received.parent}: {wanted[identity][0].name} and {received.name} have equal names and bytes, so they count as one file; "
-                "ask the sender for names that differ, or take one of them out"
+                f"{received.parent}: {other} and {received.name} have {alike}; ask the sender for names that "
+                "differ, or take one of them out"
             )
         size = received.path.stat().st_size
         wanted[identity] = received, {**_version_of(source, name), "parent": _folder_of(received), "size": size}
     return [_receipt(intake, identity, *rest) for identity, rest in wanted.items()], unknown
+
+
+def _same_file(source: Source, identity: tuple[str, str, str], wanted: Mapping[tuple[str, str, str], tuple[Received, Any]]) -> str | None:
+    """The member of an archive that another one, of this identity, would stand for: of equal name and bytes, or of equal name where the
+    newer file replaces the older and nothing says which one is newer."""
+    if identity in wanted:
+        return wanted[identity][0].name
+    if source.section.delivery != "snapshot" or source.section.version.column is not None:
+        return None
+    return next((received.name for known, (received, _) in wanted.items() if known[:2] == identity[:2]), None)
 
 
 def _receipt(intake: Intake, identity: tuple[str, str, str], received: Received, fields: dict[str, Any]) -> Receipt:

@@ -166,6 +166,10 @@ class S3Store:
     def modified(self, path: str) -> datetime:
         return self._head(path)["last_modified"]
 
+    def version(self, path: str) -> str:
+        found = self._head(path)
+        return f"{found['size']} {found['last_modified'].isoformat()} {found['e_tag'] or ''}".rstrip()
+
     def _head(self, path: str) -> ObjectMeta:
         key = self._key(path)
         return self._reading(path, lambda: self._requests.send("HeadObject", key, lambda session: session.bucket.head(key)))

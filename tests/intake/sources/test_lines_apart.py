@@ -48,6 +48,23 @@ def test_a_trailer_is_found_by_the_beginning_of_its_line_and_counts_rows_alone(
 
 
 @pytest.mark.parametrize(
+    ("amounts", "declared", "reason"),
+    [
+        (("10000000000000000000", "0.000000001"), "10000000000000000000.000000001", None),
+        (("0.0000000004", "0.0000000004"), "0", "the rows have 0 and 2 without a readable number"),
+        (("4e-10", "1"), "1", "the rows have 1 and 1 without a readable number"),
+        (("0.5000000000000", "1"), "1.5", None),
+    ],
+)
+def test_a_sum_of_a_trailer_is_not_rounded(tmp_path: Path, amounts: tuple[str, ...], declared: str, reason: str | None) -> None:
+    r = site(tmp_path, extra="trailer: {prefix: Sum, sums: {amount: 2}}")
+    rules = tmp_path / "sources" / "bank.yaml"
+    rules.write_text(rules.read_text().replace('"decimal(18,2)", clean: [{decimal: ","}]', '"decimal(38,13)"'))
+    file = deliver_one(r, "Konto;Betrag\n" + "".join(f"a;{amount}\n" for amount in amounts) + f"Sum;{declared}\n")
+    assert (file.state, reason is None or reason in file.reason) == ("landed" if reason is None else "rejected", True), file.reason
+
+
+@pytest.mark.parametrize(
     ("text", "reason"),
     [
         ("n;Konto;Betrag\n1;a;1\n--\nSum;;1,00\n", ""),

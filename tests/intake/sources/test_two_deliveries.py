@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from recon.intake import batches
 from recon.intake.sources import deliver, process
 from recon.intake.sources import inbox as inboxes
 from recon.intake.sources.tracking import Tracking
+from recon.storage.local import LocalStore
 
 WINDOW = "2026-11-01T00:00Z"
 SNAPSHOT = "delivery: snapshot\nversion: part"
@@ -65,6 +67,40 @@ def test_a_file_that_changes_while_it_is_copied_is_not_received(tmp_path: Path) 
     assert [file.kept for file in r.deliver(inbox(r)).files] == [2]
 
 
+@pytest.mark.parametrize("after", ["Konto;Betrag\na;3\n", "Konto;Betrag\n"])
+def test_an_object_that_is_replaced_while_it_is_copied_is_not_received(after: str, tmp_path: Path) -> None:
+    r, store = site(tmp_path), LocalStore(tmp_path / "bucket")
+    path, real = tmp_path / "bucket" / "bank_20261101_1.csv", store.copy_out
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("Konto;Betrag\na;1\n")
+    times = path.stat().st_atime_ns, path.stat().st_mtime_ns
+
+    def copy_out(name: str, target: Path) -> int:
+        size = real(name, target)
+        path.write_text(after)
+        os.utime(path, ns=times)
+        return size
+
+    with patch.object(inboxes, "open_store", lambda *_: store):
+        with patch.object(store, "copy_out", copy_out):
+            found = r.deliver("s3://bucket")
+        assert (found.files, [name for name, _ in found.failed]) == ([], [path.name])
+        assert "it was replaced while it was read" in found.failed[0][1]
+        assert [file.size for file in r.deliver("s3://bucket").files] == [len(after)]
+        path.write_text("Konto;Betrag\na;4\n")
+        os.utime(path, ns=times)
+        assert len(r.deliver("s3://bucket").files) == 1
+
+
+def test_a_file_of_equal_size_and_time_is_a_new_one(tmp_path: Path) -> None:
+    r = site(tmp_path)
+    for amount in (1, 2):
+        path = inbox(r) / "bank_20261101_1.csv"
+        path.write_text(f"Konto;Betrag\na;{amount}\n")
+        os.utime(path, ns=(0, 0))
+        assert len(r.deliver(inbox(r)).files) == 1
+
+
 def test_members_of_the_same_name_and_bytes_in_two_folders_are_refused_together(tmp_path: Path) -> None:
     r = site(tmp_path)
     for second, message in (("a;1", "a/bank_20261101_1.csv and b/bank_20261101_1.csv have equal names and bytes"), ("a;2", None)):
@@ -75,6 +111,16 @@ def test_members_of_the_same_name_and_bytes_in_two_folders_are_refused_together(
         assert (len(found.files), len(found.failed)) == ((0, 1) if message else (2, 0))
         if message:
             assert message in found.failed[0][1]
+
+
+def test_members_of_one_name_in_two_folders_do_not_replace_each_other(tmp_path: Path) -> None:
+    r = site(tmp_path, extra="delivery: snapshot")
+    with zipfile.ZipFile(inbox(r) / "stores.zip", "w") as archive:
+        for number, folder in enumerate("ab"):
+            archive.writestr(f"{folder}/bank_20261101_1.csv", f"Konto;Betrag\n{folder};{number}\n")
+    found = r.deliver(inbox(r))
+    assert (found.files, len(found.failed)) == ([], 1)
+    assert "have one name, so the second would replace the first; ask the sender for names that differ" in found.failed[0][1]
 
 
 @pytest.mark.parametrize("place", ["before", "after"])
