@@ -29,6 +29,8 @@ AT_ONCE = 256
 """Requests that are answered at the same time; more are told to come again."""
 BODY_S, UPLOAD_S, PAUSE_S = 30.0, 900.0, 20.0
 """Seconds for a whole body, for a whole upload, and between two pieces of either."""
+SEND_S = 60.0
+"""Seconds for a client to read a piece of an answer."""
 DRAINED_MAX, DRAIN_S = 8_000_000, 3.0
 """What is still read of a body that is not wanted, so that its sender sees the answer rather than a broken connection."""
 UPLOADS = "/v1/uploads"
@@ -180,7 +182,10 @@ class Answer:
                 await self._replace()
                 return
             message = {**message, "headers": await self._headers(message)}
-        await self._send(message)
+        try:
+            await asyncio.wait_for(self._send(message), SEND_S)
+        except TimeoutError:
+            raise ClientDisconnect from None  # it reads nothing, and would keep a place for ever
 
     async def _replace(self) -> None:
         """Answers that nothing is answered, in place of what was to be sent."""

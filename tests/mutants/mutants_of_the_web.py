@@ -63,6 +63,13 @@ WEB = (
     ),
     Mutant(
         _GUARD,
+        "a client that reads nothing keeps its place",
+        "await asyncio.wait_for(self._send(message), SEND_S)",
+        "await self._send(message)",
+        _tests("bad_bodies", "a_client_that_reads_nothing_keeps_no_place"),
+    ),
+    Mutant(
+        _GUARD,
         "an answer is sent though it cannot be noted",
         "                await self._replace()\n                return\n",
         "                pass\n",

@@ -25,10 +25,15 @@ def exchange(url: str, pieces: Iterable[bytes], *, shut: bool = False) -> bytes:
                 sending.sendall(piece)
         if shut:
             sending.shutdown(socket.SHUT_WR)
-        found = b""
-        with suppress(ConnectionResetError):
-            while piece := sending.recv(65_536):
-                found += piece
+        return received(sending)
+
+
+def received(connected: socket.socket, upto: bytes | None = None) -> bytes:
+    """What a server sends until some bytes are there, or until it closes the connection."""
+    found = b""
+    with suppress(ConnectionResetError):
+        while (upto is None or upto not in found) and (piece := connected.recv(65_536)):
+            found += piece
     return found
 
 
