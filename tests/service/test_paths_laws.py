@@ -125,6 +125,42 @@ def _files(root: Path) -> dict[str, str]:
     return found
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "to-folder/s.csv",
+        "to-folder/*",
+        "to-folder",
+        "to-folder/",
+        "a/to-folder/s.csv",
+        "a/to-folder/b/s.csv",
+        "to-file",
+        "to-f*",
+        "pipe",
+        "p*",
+    ],
+)
+def test_links_pipes_and_what_lies_behind_them_are_not_there(tmp_path: Path, path: str) -> None:
+    mine, secret = tmp_path / "in", tmp_path / "secret"
+    (mine / "a").mkdir(parents=True)
+    (secret / "b").mkdir(parents=True)
+    for place in (secret, secret / "b"):
+        (place / "s.csv").write_text("secret")
+    for folder in (mine, mine / "a"):
+        (folder / "to-folder").symlink_to(secret)
+    (mine / "to-file").symlink_to(secret / "s.csv")
+    os.mkfifo(mine / "pipe")
+    (made := tmp_path / "made").write_text("made")
+    places = Places(Rights(read=(str(mine),), write=(str(mine),)))
+    with pytest.raises(Refused):
+        places.size(f"{mine}/{path}")
+    with pytest.raises(Refused):
+        list(places.files(f"{mine}/{path}"))
+    with pytest.raises(Refused):
+        places.copy_once(f"{mine}/{path}", made, hashlib.sha256(b"made").hexdigest())
+    assert {str(file.relative_to(secret)) for file in secret.rglob("*")} == {"s.csv", "b", "b/s.csv"}
+
+
 def test_a_link_that_is_swapped_in_while_paths_are_checked(tmp_path: Path) -> None:
     """A thread replaces a folder and a file by links to a secret and back, as fast as it can."""
     mine, secret = tmp_path / "in", tmp_path / "secret"
