@@ -32,6 +32,8 @@ FILLED = {
     "CacheSecretArn": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:cache-AbCdEf",
     "ClusterId": "j-ABCDEFGHIJKL1",
     "ServerlessApplicationId": "00fabcdefghijk01",
+    "ServiceResults": "s3://ledger/service",
+    "ServiceQueueUrl": "https://sqs.eu-central-1.amazonaws.com/123456789012/requests",
     "KeyArn": "arn:aws:kms:eu-central-1:123456789012:key/0",
 }
 
@@ -66,7 +68,7 @@ def blocks() -> list[str]:
     """Indented or inline pieces of recon.yaml."""
     indented = [textwrap.dedent(found) for found in re.findall(r"(?:^ {4,}\S.*\n)+", PAGE, re.MULTILINE)]
     inline = re.findall(r"`((?:engine|workers|cache): \{.*?\})`", PAGE)
-    return [block for block in (*indented, *inline) if re.match(r"(engine|workers|cache):", block)]
+    return [block for block in (*indented, *inline) if re.match(r"(engine|workers|cache|service):", block)]
 
 
 @pytest.mark.parametrize("block", blocks())
@@ -78,7 +80,7 @@ def test_each_piece_of_a_configuration_is_one(block: str, tmp_path: Path) -> Non
 
 
 def test_all_ways_that_the_page_knows_were_found() -> None:
-    assert len(blocks()) == 5
+    assert len(blocks()) == 6
 
 
 def test_make_targets_that_are_named_exist() -> None:
