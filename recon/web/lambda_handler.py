@@ -13,10 +13,12 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from recon.api import Reconciliation
 from recon.errors import WrongUsage
 from recon.web.app import application
+from recon.web.guard import App, Receive, Scope, Send
 from recon.web.metrics import Metrics
 from recon.web.site import Site
 
@@ -44,7 +46,16 @@ def _adapter() -> Any:
         )
     if not (service.place.database.url or "").startswith("postgresql://"):
         raise WrongUsage(f"{config}: database: a function keeps no file; name a database in PostgreSQL")
-    return Mangum(application(Site(config, service, Printed(), Metrics())), lifespan="off")
+    return Mangum(_with_raw_path(application(Site(config, service, Printed(), Metrics()))), lifespan="off")
+
+
+def _with_raw_path(app: App) -> Any:
+    """API Gateway tells the path decoded alone."""
+
+    async def filled(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, "raw_path": quote(scope["path"]).encode()}, receive, send)
+
+    return filled
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
