@@ -57,7 +57,8 @@ FUNCTIONS = {
         "recon-service.zip",
         "recon.web.lambda_handler.handler",
         (
-            *("mangum", "fastapi", "starlette", "anyio", "idna", "annotated-doc", "opentelemetry-api", "itsdangerous", "prometheus-client", "psutil"),
+            *("mangum", "fastapi", "starlette", "anyio", "idna", "annotated-doc", "opentelemetry-api"),
+            *("itsdangerous", "prometheus-client", "psutil"),
             *("SQLAlchemy", "alembic", "Mako", "MarkupSafe", "psycopg2-binary", "obstore", "sqlglot"),
             *("numpy", "pyarrow", "PyYAML", "tenacity", "tzdata", *_PYDANTIC),
         ),
