@@ -77,7 +77,7 @@ class _Calls(BaseHTTPRequestHandler):
         return {**event, "requestContext": context, "isBase64Encoded": bool(body) and not text}
 
     def _answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
-        self.send_response(status)
+        self.send_response_only(status)  # without a date, which would differ from call to call
         for name, value in headers.items():
             self.send_header(name, value)
         if status not in (204, 304):
