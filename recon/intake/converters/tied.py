@@ -52,8 +52,8 @@ class Tie:
 
 
 def tied_batches(events: Iterable[Row | Tie], width: int, controls: list[Control], scratch: Path | None) -> Iterator[Any]:
-    """Batches of the rows, each of ``width`` values. Fills ``controls``. ``scratch``: a folder for the rows that wait, in the end about as
-    large as a third of the file; None for the system's temporary folder."""
+    """Batches of the rows, each of ``width`` values. Fills ``controls``. ``scratch``: a folder for the rows that wait, in the end at most
+    about as large as the file; None for the system's temporary folder."""
     reasons: dict[object, str] = {}
     waiting = _Waiting(width)
     controls.clear()
@@ -104,7 +104,7 @@ class _Waiting:
             self._held.append(batch)
             return
         if self._writer is None:
-            self._writer = pa.ipc.new_stream(file, self._schema, options=pa.ipc.IpcWriteOptions(compression="lz4"))
+            self._writer = pa.ipc.new_stream(file, self._schema, options=pa.ipc.IpcWriteOptions(compression="zstd"))
         self._writer.write_batch(batch)
 
     def tied(self, reasons: dict[object, str], file: Any) -> Iterator[Any]:
