@@ -48,6 +48,8 @@ PROGRESS_S = 1.0
 SILENT_S = LEASE.total_seconds() - BEAT_S
 """After which a process ends that has no sign of life of its worker: before the lease is over that came with the last one."""
 OUT, IN = "out", "in"
+_told = threading.Event()
+"""Whether the worker told this process to end."""
 _PLACE = re.compile(rf"{RESULTS}/[0-9a-f]{{64}}/")
 
 
@@ -227,7 +229,7 @@ def _figures(one: Submission, certificate: dict[str, Any], results: list[dict[st
 def _end(service: Service, job: Job, error: BaseException) -> None:
     """Ends the request that failed, or queues it again. A cancellation is the worker's to judge: this process only ends."""
     one, claims = job.one, service.claims
-    if isinstance(error, ToldToEnd | KeyboardInterrupt | SystemExit):
+    if _told.is_set() or isinstance(error, ToldToEnd | KeyboardInterrupt | SystemExit):  # an interrupted engine raises errors of its own
         sys.exit(3)
     _remove_results(service, one)
     reason = str(error).replace(f"{job.folder}/{OUT}/", "").replace(f"{job.folder}/", "")
@@ -260,6 +262,7 @@ def _remove_results(service: Service, one: Submission) -> None:
 
 
 def _cancel(_signal: int, _frame: FrameType | None) -> None:
+    _told.set()
     raise ToldToEnd("the worker ends this request")
 
 

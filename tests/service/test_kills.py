@@ -126,10 +126,11 @@ def _states(service: Service, one: Submission) -> list[str]:
     return [event.state for event in service.requests.events(one)]
 
 
-def test_after_cancelled_nothing_is_left_of_a_process_that_is_deaf(service: Service) -> None:
-    one = _submit(service, "deaf")
+@pytest.mark.parametrize(("what", "processes"), [("deaf", 2), ("other error", 1)])
+def test_after_cancelled_nothing_is_left_of_a_process_that_is_deaf(service: Service, what: str, processes: int) -> None:
+    one = _submit(service, what)
     with _working(service):
-        pids = _began(service, 2)
+        pids = _began(service, processes)
         cancelled = service.requests.cancel(Holder("", frozenset({"admin"})), one.name)
         assert cancelled is not None
         assert cancelled.state == "running", "it is said to be cancelled when it has ended"
