@@ -22,7 +22,8 @@ DEPTH_MAX = 40
 class Kept:
     """How a relation is made of the rows of another, ``source``: columns are added, rows are numbered anew or left out, and no row is there
     twice. ``layers``: columns that are computed of a row alone, in an order in which each names earlier ones. ``added``: columns of the
-    source's rows, called t, and of those that ``join`` puts beside them, one to each row; with ``around`` they look at other rows.
+    source's rows, called t, and of those that ``join`` puts beside them, one to each row; with ``around`` they look at other rows, within
+    ``groups``, SQL after PARTITION BY.
     ``where``: the rows that stay. ``number``: SQL of their numbers."""
 
     source: str
@@ -32,6 +33,7 @@ class Kept:
     where: str = ""
     number: str = f"t.{ROW}"
     around: bool = False
+    groups: tuple[str, ...] = ()
 
 
 def by_name(listed: Iterable[str]) -> dict[str, str]:

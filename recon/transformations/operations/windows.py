@@ -25,10 +25,13 @@ class _PerGroup(Operation):
     to: Text
     by: Annotated[Texts, BeforeValidator(as_list)] = ()
 
-    def over(self, table: Table, more: str = "") -> str:
-        keys = [part for name in self.by for part in folded(table.column(name))]
-        partition = f"PARTITION BY {', '.join(keys)} " if keys else ""
-        return f"OVER ({partition}ORDER BY {ROW}{more})"
+    def keys(self, table: Table) -> tuple[str, ...]:
+        """SQL of what rows of a group have in common."""
+        return tuple(part for name in self.by for part in folded(table.column(name)))
+
+    def over(self, table: Table, order: str = f"ORDER BY {ROW}") -> str:
+        keys = ", ".join(self.keys(table))
+        return f"OVER ({' '.join(filter(None, [keys and f'PARTITION BY {keys}', order]))})"
 
     def added(self, plan: Plan, table: Table, kind: Type, value: str, error: str = "NULL") -> Table:
         """The table with the new column."""
@@ -37,7 +40,7 @@ class _PerGroup(Operation):
         added = [f"{value} AS {made.value}", *([f"CAST({error} AS TINYINT) AS {made.error}"] if made.error else [])]
         columns = [ROW, *(sql for column in table.known for sql in column.sql), *added]
         relation = plan.relation(f"SELECT {', '.join(columns)} FROM {table.relation}", stored=True)
-        plan.kept[relation] = Kept(table.relation, added=by_name(added), around=True)
+        plan.kept[relation] = Kept(table.relation, added=by_name(added), around=True, groups=self.keys(table))
         return table.with_columns([*table.known, made], relation)
 
 
@@ -49,7 +52,7 @@ class RunningTotal(_PerGroup):
 
     def apply(self, plan: Plan, table: Table) -> Table:
         column = _number(table, self.of, "a running total")
-        total, over = decimal(38, column.type.scale), self.over(table, " ROWS UNBOUNDED PRECEDING")
+        total, over = decimal(38, column.type.scale), self.over(table, f"ORDER BY {ROW} ROWS UNBOUNDED PRECEDING")
         error = f"first({column.error} IGNORE NULLS) {over}" if column.error else "NULL"
         value = f"CAST(coalesce(sum({column.value}) {over}, 0) AS {total.duckdb})"
         return self.added(plan, table, total, f"CASE WHEN {error} IS NULL THEN {value} END", error)
@@ -65,10 +68,8 @@ class Rank(_PerGroup):
 
     def apply(self, plan: Plan, table: Table) -> Table:
         column = _number(table, self.of, "rank")
-        keys = [part for name in self.by for part in folded(table.column(name))]
-        partition = f"PARTITION BY {', '.join(keys)} " if keys else ""
-        order = f"{column.value} {'ASC' if self.ascending else 'DESC'} NULLS LAST"
-        value = f"CASE WHEN {column.value} IS NOT NULL THEN CAST(rank() OVER ({partition}ORDER BY {order}) AS BIGINT) END"
+        over = self.over(table, f"ORDER BY {column.value} {'ASC' if self.ascending else 'DESC'} NULLS LAST")
+        value = f"CASE WHEN {column.value} IS NOT NULL THEN CAST(rank() {over} AS BIGINT) END"
         return self.added(plan, table, INTEGER, value, column.code)
 
 
@@ -107,8 +108,7 @@ class Share(_PerGroup):
     def apply(self, plan: Plan, table: Table) -> Table:
         column = _number(table, self.of, "a share")
         total = decimal(38, column.type.scale)
-        keys = [part for name in self.by for part in folded(table.column(name))]
-        over = f"OVER ({'PARTITION BY ' + ', '.join(keys) if keys else ''})"
+        over = self.over(table, "")
         summed = f"CAST(sum({column.value}) {over} AS {total.duckdb})"
         tree = check.arithmetic("div", named("v", column.type), named("s", total))
         value = emit_duckdb(Expression("", tree.type, frozenset("vs"), tree), {"v": column.value, "s": summed})
