@@ -64,15 +64,13 @@ def answer(folder: Path, columns: int) -> tuple[list[tuple[Any, ...]], dict[str,
     return list(zip(*found.values(), strict=True)), certificate
 
 
-@pytest.mark.parametrize("columns", [0, 12])
-@pytest.mark.parametrize("groups", [1, 100_000])
-@pytest.mark.parametrize("long", [0, 60_000])
+@pytest.mark.parametrize(("columns", "groups", "long"), [(0, 1, 0), (0, 100_000, 60_000), (12, 1, 60_000), (12, 100_000, 0)])
 def test_late_columns_equal_plain_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: int, groups: int, long: int) -> None:
     monkeypatch.setattr(late_tables, "GROUPS_MAX", groups)
     monkeypatch.setattr(engine, "_LONG", long)
     found, certificate = answer(tmp_path, columns)
     assert found == expected()
-    assert certificate["operations"][0]["errors"] == {"inverse": {"#DIV/0!": {"count": 1, "first_row": 8}}}
+    assert certificate["operations"][0]["errors"] == {"inverse": {"#DIV/0!": {"count": 1, "first_row": 9}}}
     assert certificate["operations"][4]["errors"]["name"]["#N/A"]["count"] == sum(key >= "k6" for *_, key in ROWS)
     assert certificate["outputs"][0]["sums"]["so_far"] == str(sum(row[1] for row in expected()))
 
@@ -86,5 +84,5 @@ def test_a_statement_gets_what_it_names_only() -> None:
     assert "found" not in few
     assert "b" not in few.split("late AS")[1].split("FROM")[0]
     assert "LEFT JOIN found" in views.over("SELECT sum(z) FROM late")
-    assert "ORDER BY n) " in views.over("SELECT z FROM late t", ordered="late")
+    assert "FROM core ORDER BY n)" in views.over("SELECT z FROM late t", ordered="late")
     assert "a + 1" in views.over("SELECT * FROM late")
