@@ -505,6 +505,8 @@ OVER_ROWS = [
         "TODAY()-[@d]",
         "NETWORKDAYS([@d],[@e])",
         "NETWORKDAYS([@e],[@d])",
+        *(f"NETWORKDAYS.INTL([@d],[@e],{off})" for off in ("1", "2", "7", "11", "16", '"0000011"', '"1010000"')),
+        *(f"WORKDAY.INTL([@d],[@k],{off})-[@d]" for off in ("1", "3", "12", '"1110000"')),
         "WORKDAY([@d],[@k])-[@d]",
         "WORKDAY([@d],30)-[@d]",
         "WORKDAY([@e],-[@k])-[@e]",

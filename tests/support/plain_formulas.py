@@ -136,7 +136,7 @@ def _is_day(tree: Tree) -> bool:
         case Call("+" | "-" as sign, (one, two)):
             return _is_day(one) != _is_day(two) and (sign == "+" or _is_day(one))
         case Call(name):
-            return name in ("DATE", "TODAY", "NOW", "EDATE", "EOMONTH", "WORKDAY", "DATEVALUE")
+            return name in ("DATE", "TODAY", "NOW", "EDATE", "EOMONTH", "WORKDAY", "WORKDAY.INTL", "DATEVALUE")
     return False
 
 

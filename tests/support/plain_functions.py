@@ -253,23 +253,29 @@ def _difference(start: date | None, end: date | None, unit: str) -> Any:
     return Decimal({"Y": months // 12, "M": months, "D": (end - start).days, "YM": months % 12, "MD": days}[unit])
 
 
-def _works(day: date) -> bool:
-    return day.weekday() < 5 and day not in HOLIDAYS
+def _works(day: date, weekend: Any) -> bool:
+    return day.weekday() not in _off(weekend) and day not in HOLIDAYS
 
 
-def _network_days(start: date, end: date) -> Decimal:
+def _off(weekend: Any) -> set[int]:
+    if isinstance(weekend, str):
+        return {day for day, sign in enumerate(weekend) if sign == "1"}
+    return {{1: 5, 2: 6, 7: 4}[int(weekend)], {1: 6, 2: 0, 7: 5}[int(weekend)]} if weekend < 11 else {{11: 6, 13: 1, 17: 5}[int(weekend)]}
+
+
+def _network_days(start: date, end: date, weekend: Any = Decimal(1)) -> Decimal:
     low, high = min(start, end), max(start, end)
-    count = sum(_works(low + timedelta(days=day)) for day in range((high - low).days + 1))
+    count = sum(_works(low + timedelta(days=day), weekend) for day in range((high - low).days + 1))
     return Decimal(count if start <= end else -count)
 
 
-def _workday(start: date | None, count: Any) -> date | None:
+def _workday(start: date | None, count: Any, weekend: Any = Decimal(1)) -> date | None:
     left = int(number(count))
     if start is None:
         return None
     while left:
         start += timedelta(days=1 if left > 0 else -1)
-        left -= _works(start) * (1 if left > 0 else -1)
+        left -= _works(start, weekend) * (1 if left > 0 else -1)
     return start
 
 
@@ -378,4 +384,6 @@ EAGER: dict[str, Callable[..., Any]] = {
     "ISOWEEKNUM": _dated(lambda day: Decimal(day.isocalendar().week)),
     "NETWORKDAYS": _dated(_network_days),
     "WORKDAY": _workday,
+    "NETWORKDAYS.INTL": _dated(_network_days),
+    "WORKDAY.INTL": _workday,
 }

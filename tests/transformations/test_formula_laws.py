@@ -29,6 +29,7 @@ TODAY = date(2026, 11, 30)
 TYPES = {"a": "decimal(12,2)", "b": "decimal(9,3)", "k": "integer", "t": "text", "u": "text", "d": "date", "f": "boolean"}
 
 HOLIDAYS = ", ".join(map(str, plain_functions.HOLIDAYS))
+WEEKENDS = st.sampled_from(["1", "2", "7", "11", "13", "17", '"0000011"', '"1111110"', '"0000000"', '"1010101"'])
 STEPS = st.sampled_from(["3", "-3", "0.5", "[@k]", "0"])
 FORMATS = st.sampled_from(['"0"', '"0.00"', '"#,##0"', '"#,##0.00"', '"0%"', '"0.0%"', '"000"'])
 DAY_FORMATS = st.sampled_from(['"yyyy-mm-dd"', '"dd/mm/yyyy"', '"m/d/yy"', '"mmm yyyy"', '"dddd, d mmmm"'])
@@ -90,6 +91,7 @@ def formulas(depth: int) -> tuple[st.SearchStrategy[str], st.SearchStrategy[str]
             | _call(["ERROR.TYPE"], number)
             | _call(["DATEDIF"], day, day, st.sampled_from(['"Y"', '"M"', '"D"', '"YM"', '"MD"']))
             | _call(["DAYS", "NETWORKDAYS"], day, day)
+            | _call(["NETWORKDAYS.INTL"], day, day, WEEKENDS)
             | _call(["WEEKDAY"], day, st.sampled_from(["1", "2", "3", "13"]))
             | _call(["WEEKNUM"], day, st.sampled_from(["1", "2", "15", "21"]))
             | _call(["ISOWEEKNUM"], day)
@@ -134,7 +136,10 @@ def formulas(depth: int) -> tuple[st.SearchStrategy[str], st.SearchStrategy[str]
         )
         moved = _binary(["+", "-"], st.sampled_from(["TODAY()", "DATE(2026,12,24)"]), st.sampled_from(["[@k]", "30", "LEN([@t])"]))
         deeper_day = (
-            moved | _call(["EDATE", "EOMONTH", "WORKDAY"], day, small | st.sampled_from(["-12", "25"])) | _call(["IF"], truth, day, day)
+            moved
+            | _call(["EDATE", "EOMONTH", "WORKDAY"], day, small | st.sampled_from(["-12", "25"]))
+            | _call(["WORKDAY.INTL"], day, small | st.sampled_from(["-12", "25"]), WEEKENDS)
+            | _call(["IF"], truth, day, day)
         )
         day = day | deeper_day
         number, text, truth = number | deeper_number, text | deeper_text, truth | deeper_truth

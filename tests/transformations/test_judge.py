@@ -109,7 +109,7 @@ def for_a_sheet(formula: str, row: int) -> str:
     columns = list(ROWS[0])
     text = re.sub(r"\[@(\w+)\]", lambda found: f"{chr(ord('A') + columns.index(found[1]))}{row + 2}", formula)
     text = re.sub(r"\b(TODAY|NOW)\(\)", "DATE(2026,11,30)", text)
-    for name in ("NETWORKDAYS(", "WORKDAY("):
+    for name in ("NETWORKDAYS(", "WORKDAY(", "NETWORKDAYS.INTL(", "WORKDAY.INTL("):
         for found in reversed(list(re.finditer(rf"\b{re.escape(name)}", text))):
             depth, end = 1, found.end()
             while depth:
