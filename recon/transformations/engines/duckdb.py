@@ -203,6 +203,7 @@ def opened(spill: str, memory_limit: str, threads: int) -> duckdb.DuckDBPyConnec
         f"threads = {threads}",
         "preserve_insertion_order = false",
         "enable_progress_bar = false",
+        "pivot_limit = 10000000",
         "TimeZone = 'UTC'",
     ):
         connection.execute(f"SET {setting}")

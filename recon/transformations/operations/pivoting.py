@@ -43,15 +43,26 @@ class Pivot(Operation):
         refuse_same(names)
         cells = plan.relation(self._cells(table, rows, across, [value for value, _ in found]), stored=True)
         new = plan.columns(len(names), [*(row.type for row in rows), *[kind for _, kind, _, _ in made] * len(shown)], names)
-        keys = [f"f{at}" for at in range(sum(len(folded(row)) for row in rows))]
-        parts = ["t"]
+        named, parts, keys = self._named(plan, cells, rows), ["t"], ["t"]
         for at, column in enumerate(new[: len(rows)]):
-            parts += [f"arg_min(w{at}, {ROW}) AS {column.value}", f"CAST(min(z{at}) AS TINYINT) AS {column.error}"]
+            parts += [f"w{at} AS {column.value}", f"CAST(z{at} AS TINYINT) AS {column.error}"]
+            keys += [f"w{at}", f"z{at}"]
         places = [(place, at) for place in range(len(shown)) for at in range(len(made))]
         for column, (place, at) in zip(new[len(rows) :], places, strict=True):
             parts += self._cell(column, place, at)
-        side_by_side = f"SELECT {', '.join(parts)} FROM {cells} GROUP BY {', '.join(['t', *keys])}"
+        aggregates = ", ".join(f"min(v{at}) AS v{at}, min(e{at}) AS e{at}" for at in range(len(made)))
+        # An aggregate with a FILTER for each column would take memory by the square of their number.
+        pivoted = f"PIVOT ({aggregates} FOR i IN ({', '.join(map(str, range(max(1, len(shown)))))}) GROUP BY {', '.join(keys)})"
+        side_by_side = plan.relation(f"SELECT {', '.join(parts)} FROM {named} {pivoted}")
         return table.with_columns(new, plan.relation(_sorted(new, len(rows), side_by_side), stored=True))
+
+    def _named(self, plan: Plan, cells: str, rows: Sequence[Column]) -> str:
+        """The cells, each with the first of its row's keys and of their errors."""
+        keys = ", ".join(["t", *(f"f{at}" for at in range(sum(len(folded(row)) for row in rows)))])
+        parts = ["t", "i", *(f"{name}{at}" for at in range(len(self.values)) for name in "ve")]
+        for at in range(len(rows)):
+            parts += [f"arg_min(w{at}, {ROW}) OVER (PARTITION BY {keys}) AS w{at}", f"min(z{at}) OVER (PARTITION BY {keys}) AS z{at}"]
+        return plan.relation(f"SELECT {', '.join(parts)} FROM {cells}", stored=True)
 
     def _across(self, plan: Plan, table: Table, across: Column) -> list[tuple[str, str]]:
         """The distinct values, folded and shown, in order. Raises WrongInput for an error among them, or too many."""
@@ -93,7 +104,7 @@ class Pivot(Operation):
     def _cell(self, column: Column, place: int, at: int) -> list[str]:
         """SQL of the value and the error of a column, of which each row has one cell or none."""
         kind = list(self.values.values())[at].of[0]
-        value, error = (f"min({name}{at}) FILTER (WHERE i = {place})" for name in "ve")
+        value, error = (f'"{place}_{name}{at}"' for name in "ve")
         if kind in ("sum", "count", "count_distinct"):
             value = f"CASE WHEN {error} IS NULL THEN coalesce({value}, CAST(0 AS {column.type.duckdb})) END"
         elif kind == "average":
@@ -102,7 +113,7 @@ class Pivot(Operation):
 
 
 def _sorted(columns: Sequence[Column], keys: int, source: str) -> str:
-    """SELECT of a table in order of its keys, blanks last, and the row of totals behind; its first key says Total, where that is a text,
+    """SELECT of a relation in order of its keys, blanks last, and the row of totals behind; its first key says Total, where that is a text,
     and its other keys are blank."""
     order = ", ".join(part for column in columns[:keys] for part in (f"{column.value} IS NULL", folded(column)[0]))
     parts = [f"row_number() OVER (ORDER BY t, {order}) AS {ROW}"]
@@ -111,4 +122,4 @@ def _sorted(columns: Sequence[Column], keys: int, source: str) -> str:
         shown = [f"CASE WHEN t = 1 THEN {total} ELSE {column.value} END AS {column.value}"]
         shown += [f"CASE WHEN t = 1 THEN NULL ELSE {column.error} END AS {column.error}"]
         parts += shown if at < keys else [column.value, str(column.error)]
-    return f"SELECT {', '.join(parts)} FROM ({source})"
+    return f"SELECT {', '.join(parts)} FROM {source}"

@@ -63,6 +63,8 @@ def _cut(tree: exp.Expr, relations: Set[str]) -> Cut:
     source, joins = tree.args.get("from_") or tree.args.get("from"), tree.args.get("joins") or []
     if source is None or tree.args.get("with_") or tree.args.get("with"):
         return WHOLE
+    if source.this.args.get("pivots"):
+        return _of_pivot(tree, source.this, relations)
     if joins or _subqueries(tree):
         return _of_pairs(tree, source.this, joins, relations)
     inner = ROWS if isinstance(source.this, exp.Table) else _cut(source.this, relations)
@@ -72,6 +74,18 @@ def _cut(tree: exp.Expr, relations: Set[str]) -> Cut:
     if inner.kind == "rows" and own.kind == "keys" and isinstance(source.this, exp.Table) and source.this.name in relations:
         return Cut("keys", {source.this.name: own.keys[""]})
     return WHOLE
+
+
+def _of_pivot(tree: exp.Select, source: exp.Expr, relations: Set[str]) -> Cut:
+    """One pivot of a relation, which groups by all that it does not put side by side."""
+    (pivot, *others), group = source.args["pivots"], source.args["pivots"][0].args.get("group")
+    alone = not others and not tree.args.get("joins") and not _own(tree, exp.Window) and not _subqueries(tree)
+    alone = alone and all(one.find_ancestor(exp.Pivot) is pivot for one in _own(tree, exp.AggFunc))
+    if not alone or group is None or not isinstance(source, exp.Table) or source.name not in relations:
+        return WHOLE
+    if tree.args.get("group") or tree.args.get("distinct") or tree.args.get("where") or tree.args.get("having"):
+        return WHOLE
+    return Cut("keys", {source.name: [_without_table(one) for one in group.expressions]})
 
 
 def _of_rows(tree: exp.Select) -> Cut:
