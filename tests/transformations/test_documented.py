@@ -27,6 +27,11 @@ def test_every_function_has_a_row_in_the_documentation_and_every_row_is_a_functi
     assert sorted(named) == sorted(name for name in FUNCTIONS if name not in OPERATORS)
 
 
+def test_the_documentation_counts_operations_and_functions() -> None:
+    functions = {*FUNCTIONS, *OF_COLUMNS} - OPERATORS
+    assert f"There are {len(KINDS)} operations and {len(functions)} functions" in PAGE.read_text()
+
+
 def test_every_function_of_whole_columns_has_a_row_in_the_documentation() -> None:
     section = PAGE.read_text().split("## Formulas over whole columns")[1].split("\n## ")[0]
     rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]

@@ -43,26 +43,38 @@ class Pivot(Operation):
         refuse_same(names)
         cells = plan.relation(self._cells(table, rows, across, [value for value, _ in found]), stored=True)
         new = plan.columns(len(names), [*(row.type for row in rows), *[kind for _, kind, _, _ in made] * len(shown)], names)
-        named, parts, keys = self._named(plan, cells, rows), ["t"], ["t"]
+        parts = [ROW]
         for at, column in enumerate(new[: len(rows)]):
             parts += [f"w{at} AS {column.value}", f"CAST(z{at} AS TINYINT) AS {column.error}"]
-            keys += [f"w{at}", f"z{at}"]
         places = [(place, at) for place in range(len(shown)) for at in range(len(made))]
         for column, (place, at) in zip(new[len(rows) :], places, strict=True):
             parts += self._cell(column, place, at)
-        aggregates = ", ".join(f"min(v{at}) AS v{at}, min(e{at}) AS e{at}" for at in range(len(made)))
+        aggregates = ", ".join(f"min({name}{at}) AS {name}{at}" for at in range(len(made)) for name in "ve")
+        keys = ", ".join([ROW, *(f"{name}{at}" for at in range(len(rows)) for name in "wz")])
         # An aggregate with a FILTER for each column would take memory by the square of their number.
-        pivoted = f"PIVOT ({aggregates} FOR i IN ({', '.join(map(str, range(max(1, len(shown)))))}) GROUP BY {', '.join(keys)})"
-        side_by_side = plan.relation(f"SELECT {', '.join(parts)} FROM {named} {pivoted}")
-        return table.with_columns(new, plan.relation(_sorted(new, len(rows), side_by_side), stored=True))
+        pivoted = f"PIVOT ({aggregates} FOR i IN ({', '.join(map(str, range(max(1, len(shown)))))}) GROUP BY {keys})"
+        return table.with_columns(
+            new, plan.relation(f"SELECT {', '.join(parts)} FROM {self._numbered(plan, cells, rows)} {pivoted}", stored=True)
+        )
 
-    def _named(self, plan: Plan, cells: str, rows: Sequence[Column]) -> str:
-        """The cells, each with the first of its row's keys and of their errors."""
-        keys = ", ".join(["t", *(f"f{at}" for at in range(sum(len(folded(row)) for row in rows)))])
-        parts = ["t", "i", *(f"{name}{at}" for at in range(len(self.values)) for name in "ve")]
-        for at in range(len(rows)):
-            parts += [f"arg_min(w{at}, {ROW}) OVER (PARTITION BY {keys}) AS w{at}", f"min(z{at}) OVER (PARTITION BY {keys}) AS z{at}"]
-        return plan.relation(f"SELECT {', '.join(parts)} FROM {cells}", stored=True)
+    def _numbered(self, plan: Plan, cells: str, rows: Sequence[Column]) -> str:
+        """The cells with the number of their row, and with what it shows of its keys. Rows are in order of their keys, blanks last, and the
+        row of totals behind; its first key says Total, where that is a text, and its other keys are blank."""
+        keys = ["t", *(f"f{at}" for at in range(sum(len(folded(row)) for row in rows)))]
+        firsts = [f"arg_min(w{at}, {ROW}) AS w{at}, min(z{at}) AS z{at}" for at in range(len(rows))]
+        groups = plan.relation(f"SELECT {', '.join([*keys, *firsts])} FROM {cells} GROUP BY {', '.join(keys)}", stored=True)
+        order, parts = ["t"], list(keys)
+        for at, row in enumerate(rows):
+            order += [f"w{at} IS NULL", folded(Column("", row.type, f"w{at}"))[0]]
+            total = "'Total'" if at == 0 and row.type == TEXT else "NULL"
+            parts += [f"CASE WHEN t = 1 THEN {total} ELSE w{at} END AS w{at}", f"CASE WHEN t = 1 THEN NULL ELSE z{at} END AS z{at}"]
+        number = f"row_number() OVER (ORDER BY {', '.join(order)}) AS {ROW}"
+        numbered = plan.relation(f"SELECT {', '.join([number, *parts])} FROM {groups}", stored=True)
+        same = " AND ".join(f"c.{key} IS NOT DISTINCT FROM k.{key}" for key in keys)
+        shown = [f"k.{name}{at} AS {name}{at}" for at in range(len(rows)) for name in "wz"]
+        aggregates = [f"c.{name}{at} AS {name}{at}" for at in range(len(self.values)) for name in "ve"]
+        listed = ", ".join([f"k.{ROW} AS {ROW}", *shown, "c.i AS i", *aggregates])
+        return plan.relation(f"SELECT {listed} FROM {cells} c JOIN {numbered} k ON {same}", stored=True)
 
     def _across(self, plan: Plan, table: Table, across: Column) -> list[tuple[str, str]]:
         """The distinct values, folded and shown, in order. Raises WrongInput for an error among them, or too many."""
@@ -110,16 +122,3 @@ class Pivot(Operation):
         elif kind == "average":
             error = f"coalesce({error}, CASE WHEN {value} IS NULL THEN {DIV0} END)"
         return [f"{value} AS {column.value}", f"CAST({error} AS TINYINT) AS {column.error}"]
-
-
-def _sorted(columns: Sequence[Column], keys: int, source: str) -> str:
-    """SELECT of a relation in order of its keys, blanks last, and the row of totals behind; its first key says Total, where that is a text,
-    and its other keys are blank."""
-    order = ", ".join(part for column in columns[:keys] for part in (f"{column.value} IS NULL", folded(column)[0]))
-    parts = [f"row_number() OVER (ORDER BY t, {order}) AS {ROW}"]
-    for at, column in enumerate(columns):
-        total = "'Total'" if at == 0 and column.type == TEXT else "NULL"
-        shown = [f"CASE WHEN t = 1 THEN {total} ELSE {column.value} END AS {column.value}"]
-        shown += [f"CASE WHEN t = 1 THEN NULL ELSE {column.error} END AS {column.error}"]
-        parts += shown if at < keys else [column.value, str(column.error)]
-    return f"SELECT {', '.join(parts)} FROM {source}"
