@@ -168,7 +168,7 @@ class _InParts:
         for part in range(PARTS):
             with duckdb.connect() as task:
                 for name in names:
-                    rows = f"SELECT * FROM {name} WHERE {self._part(engine, name, cut)} % {PARTS} = {part}"
+                    rows = f"SELECT * FROM {name} WHERE {part if name == cut.beside else self._part(engine, name, cut)} % {PARTS} = {part}"
                     task.register(
                         f"arrow_{name}",
                         engine._running(lambda rows=rows: engine._connection.sql(engine._views.over(rows)).to_arrow_table()),
@@ -211,6 +211,9 @@ def test_what_can_be_cut_comes_to_the_same_in_parts(operations: list[Operation],
             "SELECT n, rank() OVER (PARTITION BY k ORDER BY a), lag(a) OVER (PARTITION BY a, k ORDER BY n) FROM r1",
             Cut("keys", {"r1": ["k"]}),
         ),
+        ("SELECT t.n, a.v FROM r1 t LEFT JOIN r2 a ON true", Cut("rows", beside="r2")),
+        ("SELECT t.n, a.v FROM r1 t RIGHT JOIN r2 a ON true", Cut("whole")),
+        ("SELECT t.n, sum(a.v) FROM r1 t LEFT JOIN r2 a ON true", Cut("whole")),
         ("SELECT n, sum(a) OVER (ORDER BY n) FROM r1", Cut("whole")),
         ("SELECT n, rank() OVER (PARTITION BY k ORDER BY a), lag(a) OVER (PARTITION BY a ORDER BY n) FROM r1", Cut("whole")),
         ("SELECT count(*) FROM r1", Cut("whole")),

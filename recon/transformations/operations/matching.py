@@ -55,9 +55,11 @@ def taken(plan: Plan, table: Table, match: Match, take: Mapping[str, Column], if
     if match.find == "exact":
         join = f" LEFT JOIN {found} l ON {_equal(mine, 'l.k')}"
     else:
-        near = plan.relation(_near(match, table, mine, found), stored=True)
+        near = plan.relation(_near(plan, match, table, mine, found), stored=True)
         beside = _equal([f"p.k{at}" for at in range(len(mine) - 1)] + ["p.h"], "l.k")
-        join = f" LEFT JOIN {near} p ON {_equal(mine, 'p.k')} LEFT JOIN {found} l ON {beside}"
+        keys = ", ".join(f"p.k{at} AS q{at}, l.k{at} AS k{at}" for at in range(len(mine)))
+        both = plan.relation(f"SELECT {keys}, l.f AS f FROM {near} p JOIN {found} l ON {beside}", stored=True)
+        join = f" LEFT JOIN {both} l ON {_equal(mine, 'l.q')}"
     made = plan.columns(len(take), [column.type for column in take.values()], list(take))
     parts = [f"t.{ROW}", *(f"t.{sql}" for column in table.known for sql in column.sql)]
     wrong = [f"t.{key.error}" for key in match.keys if key.error]
@@ -109,11 +111,11 @@ def _count_several(plan: Plan, match: Match, found: str) -> None:
         raise WrongInput(f"{count} keys have several rows in {match.other.name!r}, first {shown}; many: first takes the first of each")
 
 
-def _near(match: Match, table: Table, mine: Sequence[str], found: str) -> str:
+def _near(plan: Plan, match: Match, table: Table, mine: Sequence[str], found: str) -> str:
     """SELECT of each key k0, k1 … of the table: h, the last part of the key in the other table that it finds."""
     last = len(mine) - 1
-    wanted = f"SELECT DISTINCT {', '.join(f'{sql} AS k{at}' for at, sql in enumerate(mine))} FROM {table.relation} t"
-    wanted += f" WHERE {' AND '.join(f'{sql} IS NOT NULL' for sql in mine)}"
+    distinct = f"SELECT DISTINCT {', '.join(f'{sql} AS k{at}' for at, sql in enumerate(mine))} FROM {table.relation} t"
+    wanted = plan.relation(f"{distinct} WHERE {' AND '.join(f'{sql} IS NOT NULL' for sql in mine)}", stored=True)
     keys = [f"k{at}" for at in range(last + 1)]
     if match.find == "wildcard":
         w = [f"w.{key}" for key in keys]
@@ -121,12 +123,12 @@ def _near(match: Match, table: Table, mine: Sequence[str], found: str) -> str:
         same = [f"l.{key} = w.{key}" for key in keys[:-1]]
         which = "max_by" if match.many == "last" else "min_by"
         wild = is_pattern(f"k{last}")
-        plain = f"SELECT {', '.join(keys)}, k{last} AS h FROM ({wanted}) WHERE NOT {wild}"
-        pairs = f"(SELECT * FROM ({wanted}) WHERE {wild}) w JOIN {found} l ON {' AND '.join([*same, like])}"
+        plain = f"SELECT {', '.join(keys)}, k{last} AS h FROM {wanted} WHERE NOT {wild}"
+        pairs = f"(SELECT * FROM {wanted} WHERE {wild}) w JOIN {found} l ON {' AND '.join([*same, like])}"
         return f"{plain} UNION ALL SELECT {', '.join(w)}, {which}(l.k{last}, l.a) AS h FROM {pairs} GROUP BY {', '.join(w)}"
     most, order = ("max", "ASC") if match.find == "smaller" else ("min", "DESC")
     listed, within = ", ".join(keys), f"PARTITION BY {', '.join(keys[:-1])} " if last else ""
-    both = f"SELECT {listed}, NULL AS h, 1 AS s FROM ({wanted}) UNION ALL SELECT {listed}, k{last} AS h, 0 AS s FROM {found}"
+    both = f"SELECT {listed}, NULL AS h, 1 AS s FROM {wanted} UNION ALL SELECT {listed}, k{last} AS h, 0 AS s FROM {found}"
     nearest = f"{most}(h) OVER ({within}ORDER BY k{last} {order} RANGE UNBOUNDED PRECEDING)"
     return f"SELECT {listed}, h FROM (SELECT {listed}, {nearest} AS h, s FROM ({both})) WHERE s = 1"
 

@@ -26,7 +26,8 @@ class _PerGroup(Operation):
         partition = f"PARTITION BY {', '.join(keys)} " if keys else ""
         place = f"row_number() OVER ({partition}ORDER BY {', '.join([*first, ROW])}) AS place"
         parts = ", ".join(sql for column in table.known for sql in column.sql)
-        source = f"(SELECT {ROW}, {parts}, {place} FROM {table.relation})"
+        # A relation of its own, since only a number that is a result of one is given by all of Spark's tasks.
+        source = plan.relation(f"SELECT {ROW}, {parts}, {place} FROM {table.relation}")
         return table.with_columns(table.known, plan.relation(f"{select(table.known, source)} WHERE place <= {rows}", stored=True))
 
 
@@ -72,9 +73,9 @@ class Sample(_PerGroup):
 
     def apply(self, plan: Plan, table: Table) -> Table:
         parts = ", ".join(sql for column in table.known for sql in column.sql)
-        place = f"CAST(row_number() OVER (ORDER BY {ROW}) AS VARCHAR)"
-        die = f"md5({literal(f'{self.seed}:')} || {place}) AS die"
-        cast = plan.relation(f"SELECT {ROW}, {parts}, {die} FROM {table.relation}", stored=True)
+        placed = plan.relation(f"SELECT {ROW}, {parts}, row_number() OVER (ORDER BY {ROW}) AS place FROM {table.relation}")
+        die = f"md5({literal(f'{self.seed}:')} || CAST(place AS VARCHAR)) AS die"
+        cast = plan.relation(f"SELECT {ROW}, {parts}, {die} FROM {placed}", stored=True)
         if self.rows is not None:
             return self.kept(plan, table.with_columns(table.known, cast), ["die"], self.rows)
         assert self.share is not None, "the validator wants one of both"

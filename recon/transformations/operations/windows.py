@@ -124,7 +124,7 @@ class NumberRows(_PerGroup):
     KIND: ClassVar[str] = "number_rows"
 
     def apply(self, plan: Plan, table: Table) -> Table:
-        return self.added(plan, table, INTEGER, f"CAST(row_number() {self.over(table)} AS BIGINT)")
+        return self.added(plan, table, INTEGER, f"row_number() {self.over(table)}")
 
 
 class FillDown(Operation):

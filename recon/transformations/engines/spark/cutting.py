@@ -21,11 +21,12 @@ _ORDERED = (exp.Order, exp.Limit, exp.Offset, exp.Fetch, exp.Qualify, exp.Sort)
 @dataclass(frozen=True)
 class Cut:
     """``keys``: relation → SQL of its keys, as many and of the same types for each. ``nulls_meet``: whether rows with a null among their
-    keys have to be in one task as well."""
+    keys have to be in one task as well. ``beside``: of ``rows``, a relation of few rows, all of which each task has."""
 
     kind: Literal["rows", "keys", "whole"]
     keys: dict[str, list[str]] = field(default_factory=dict)
     nulls_meet: bool = True
+    beside: str = ""
 
 
 ROWS, WHOLE = Cut("rows"), Cut("whole")
@@ -121,7 +122,10 @@ def _of_pairs(tree: exp.Select, source: exp.Expr, joins: Sequence[exp.Join], rel
         return WHOLE
     inside = _subqueries(tree)
     if len(joins) == 1 and not inside and isinstance(joins[0].this, exp.Table) and joins[0].args.get("on"):
-        return _of_equal(source, joins[0].this, joins[0].args["on"], relations)
+        beside, on = joins[0].this.name, joins[0].args["on"]
+        if isinstance(on, exp.Boolean) and on.this and joins[0].side == "LEFT" and beside in relations and beside != source.name:
+            return Cut("rows", beside=beside)
+        return _of_equal(source, joins[0].this, on, relations)
     if joins or len(inside) != 1:
         return WHOLE
     (query,) = inside

@@ -31,6 +31,8 @@ from recon.transformations.request.files import Objects
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+FEW = 1_000
+"""Rows of a relation that every task gets."""
 _RAISED = re.compile(r"recon\.errors\.(\w+): (.*)")
 
 
@@ -169,6 +171,12 @@ class Spark:
         names = sorted(set(NAME.findall(select)) & self._known)
         cut = cut or cut_of(select, set(names))
         schema = self._driver.schema(select)
+        if cut.beside:
+            others, few = [name for name in names if name != cut.beside], self._few(cut.beside)
+            if few is not None and len(others) == 1:
+                rows = self._frame(f"SELECT * FROM {others[0]}")
+                return self._step(rows, {others[0]: rows}, select, schema, (cut.beside, *few))
+            cut = Cut("whole")
         if cut.kind == "keys":
             frames = [self._keyed(name, cut) for name in names]
             rows = parted(self._tagged(frames, "part"), "part", self._slices).drop("part")
@@ -180,7 +188,7 @@ class Spark:
         words = set(NAME.findall(" ".join([select, *views.values()])))
         for name, view in views.items():
             inside = set(NAME.findall(view)) & self._known
-            if numbered(view) is not None or cut_of(view, inside).kind != "rows":
+            if numbered(view) is not None or cut_of(view, inside) != Cut("rows"):
                 frame = self._frame(view)
                 return self._with(name, frame, lambda: self._frame(select, cut))
         bases = {name: frame for name, frame in self._frames.items() if name in words}
@@ -228,11 +236,27 @@ class Spark:
             first = first.union(other)
         return first
 
-    def _step(self, rows: DataFrame, frames: Mapping[str, DataFrame], select: str, schema: Any) -> DataFrame:
-        """The result of a SELECT in each partition of rows of some relations."""
+    def _few(self, name: str) -> tuple[str, tuple[Any, ...]] | None:
+        """The columns of a relation, as in CREATE TABLE, and its rows; None where it has more than ``FEW``."""
+        with self._failing("query"):
+            found = self._frame(f"SELECT * FROM {name}").limit(FEW + 1).toArrow()
+        if found.num_rows > FEW:
+            return None
+        columns = ", ".join(f"{one} {kind}" for one, kind in self._driver.columns_of(name).items())
+        return columns, tuple(found.to_batches())
+
+    def _step(
+        self,
+        rows: DataFrame,
+        frames: Mapping[str, DataFrame],
+        select: str,
+        schema: Any,
+        beside: tuple[str, str, tuple[Any, ...]] | None = None,
+    ) -> DataFrame:
+        """The result of a SELECT in each partition of rows of some relations. ``beside``: see ``Step``."""
         kinds = {name: self._driver.columns_of(name) for name in frames}
         relations = tuple((name, ", ".join(f"{one} {kinds[name][one]}" for one in frame.columns)) for name, frame in frames.items())
-        return rows.mapInArrow(Step(select, relations, schema, self._settings.memory_limit), _spark(schema))
+        return rows.mapInArrow(Step(select, relations, schema, self._settings.memory_limit, beside), _spark(schema))
 
     def _numbered(self, found: Numbered) -> DataFrame:
         from pyspark.sql.functions import col, spark_partition_id

@@ -35,17 +35,24 @@ PLACED = "placed_in"
 @dataclass(frozen=True)
 class Step:
     """A statement over relations. ``relations``: name → its columns, as in CREATE TABLE; of several, each row arrives as one struct ``s0``,
-    ``s1``, … beside the place ``side`` of its relation. ``schema``: of the result, as Arrow's."""
+    ``s1``, … beside the place ``side`` of its relation. ``schema``: of the result, as Arrow's. ``beside``: a further relation, its columns
+    and all its rows, as batches."""
 
     statement: str
     relations: tuple[tuple[str, str], ...]
     schema: Any
     memory_limit: str
+    beside: tuple[str, str, tuple[Any, ...]] | None = None
 
     def __call__(self, batches: Iterator[Any]) -> Iterator[Any]:
         with _engine(self.memory_limit) as engine:
             for name, columns in self.relations:
                 engine.run(f"CREATE TEMP TABLE {name} ({columns})")
+            if self.beside is not None:
+                further, columns, all_rows = self.beside
+                engine.run(f"CREATE TEMP TABLE {further} ({columns})")
+                for one in all_rows:
+                    engine.insert(further, "SELECT * FROM arriving", one)
             for batch in batches:
                 for side, (name, _) in enumerate(self.relations):
                     rows = "SELECT * FROM arriving" if len(self.relations) == 1 else f"SELECT s{side}.* FROM arriving WHERE side = {side}"
