@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,18 @@ def test_a_statement_over_two_relations_whose_rows_arrive_together() -> None:
     select = "SELECT t.n, CAST(l.n AS DECIMAL(38,2)) AS s FROM r1 t JOIN r2 l ON t.k = l.k"
     step = Step(select, (("r1", "n BIGINT, k VARCHAR"), ("r2", "n BIGINT, k VARCHAR")), RESULT, "64MB")
     assert rows(step(iter([pa.record_batch([sides, one, two], names=["side", "s0", "s1"])]))) == [{"n": 1, "s": Decimal("5.00")}]
+
+
+def test_a_statement_over_some_rows_and_all_rows_of_a_small_relation() -> None:
+    few = pa.record_batch([pa.array([Decimal("7.50")], pa.decimal128(38, 2))], names=["v"])
+    select = "SELECT t.n, a.v AS s FROM r1 t LEFT JOIN r0 a ON true"
+    step = Step(select, (("r1", "n BIGINT"),), RESULT, "64MB", ("r0", "v DECIMAL(38,2)", (few,)))
+    step = pickle.loads(pickle.dumps(step))  # as Spark sends it
+    for numbers in ([1, 2], [3]):
+        found = rows(step(iter([pa.record_batch([pa.array(numbers)], names=["n"])])))
+        assert sorted(row["n"] for row in found) == numbers
+        assert {row["s"] for row in found} == {Decimal("7.50")}
+    assert rows(Step(select, (("r1", "n BIGINT"),), RESULT, "64MB", ("r0", "v DECIMAL(38,2)", ()))(iter([]))) == []
 
 
 def test_numbers_go_on_behind_the_partitions_before() -> None:
