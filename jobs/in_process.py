@@ -25,6 +25,7 @@ from recon_assets.checks import reconciliation_checks
 from recon_assets.partitions import chosen_tags
 from recon_assets.retries import ATTENDED_TAG
 from recon_assets.stage_lease import at_work
+from resources.artifacts import Artifacts, artifacts_key
 from resources.dagster_instance import storage_errors_in_one_line
 from resources.stores import OpenStore, ReconciliationStore, resource_key
 
@@ -79,7 +80,10 @@ def _definitions(config: Config) -> dg.Definitions:
         assets=reconciliation_assets(config),
         asset_checks=reconciliation_checks(config),
         jobs=reconciliation_jobs(config),
-        resources={resource_key(config.name): ReconciliationStore(config_file=str(config.path))},
+        resources={
+            resource_key(config.name): ReconciliationStore(config_file=str(config.path)),
+            artifacts_key(config.name): Artifacts(config_file=str(config.path)),  # so that the job is the one that the UI has
+        },
         executor=dg.in_process_executor,
     )
 

@@ -49,14 +49,14 @@ def merged(work: Work, results: Iterator[WindowResult[Mapping[str, Any]]]) -> Pe
             manifest = read_manifest(work.store, work.config.grid.parse(result.window), result.made["revision"])
             if manifest is not None:
                 shown["landed_to_visible_seconds"] = landed_to_visible(entry, manifest)
-        yield result.window, {**shown, **versions.of_committed(work, result.made)}
+        yield result.window, {**shown, **versions.of_committed(result.made)}
 
 
 def indexed(work: Work, results: Iterator[WindowResult[Mapping[str, Any]]]) -> PerWindow:
     """Metadata of the stage ``index``."""
     for result in results:
         shown = {"commit": result.made["commit"], "keys": result.made["keys"], **metadata.of_numbers(result.numbers)}
-        yield result.window, {**shown, **versions.of_committed(work, result.made)}
+        yield result.window, {**shown, **versions.of_committed(result.made)}
 
 
 def certified(work: Work, results: Iterator[WindowResult[Certified]]) -> PerWindow:
@@ -66,7 +66,7 @@ def certified(work: Work, results: Iterator[WindowResult[Certified]]) -> PerWind
         state = state or work.head()
         shown = of_certificate(work, state, result.made.certificate, result.made.committed)
         certificate, committed = result.made.certificate, result.made.committed
-        version = {} if committed is None else versions.of_committed(work, committed, certificate["state"], certificate["ties"])
+        version = {} if committed is None else versions.of_committed(committed, certificate["state"], certificate["ties"])
         yield result.window, {**shown, **metadata.of_numbers(result.numbers), **version}
 
 

@@ -12,10 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from recon.intake.manifests import Manifest
-from recon.stages.work import Work
-from recon.state import reduced
 from recon.state.reduced import Figures
-from recon.storage.port import NotFound
 
 VERSION = "recon/data_version"
 """The name under which a stage's metadata hand it to the report; it is not shown as metadata."""
@@ -29,21 +26,14 @@ def of_files(manifest: Manifest) -> dict[str, str]:
 
 def of_reduced(figures: Figures) -> dict[str, str]:
     """Of a reduced window."""
-    return _version(_content(figures))
+    return _version(figures.rules, figures.content or figures.revision)
 
 
-def of_committed(work: Work, committed: Mapping[str, Any], *more: object) -> dict[str, str]:
-    """Of a committed window: also what counts in it, which the windows around it may change. ``more``: what else it says."""
-    try:
-        content: object = _content(reduced.read(work.store, committed["folder"]))
-    except NotFound:  # beyond the history that is kept
-        content = committed["revision"]
+def of_committed(committed: Mapping[str, Any], *more: object) -> dict[str, str]:
+    """Of a committed window: also what counts in it, which the windows around it may change. ``more``: what else it says. Entries of
+    earlier versions do not tell the content, so there each revision counts as new."""
+    content = committed.get("content") or committed["revision"]
     return _version(content, {name: committed.get(name) for name in _COUNTED}, *more)
-
-
-def _content(figures: Figures) -> list[object]:
-    """The digests of its files; stores of earlier formats have none, so there each revision counts as new content."""
-    return [figures.rules, sorted(figures.digests.items()) or figures.revision]
 
 
 def _version(*parts: object) -> dict[str, str]:

@@ -286,8 +286,8 @@ def _as_json(one: Submission) -> dict[str, Any]:
     return {**found, "problem": dict(one.problem), "results": list(one.results), "figures": dict(one.figures)}
 
 
-requests_app = typer.Typer(help="Requests of the transformation service, and the worker that carries them out.", rich_markup_mode=None)
-tokens_app = typer.Typer(help="Tokens of the transformation service.", rich_markup_mode=None)
+requests_app = typer.Typer(help="Requests of the service, and their worker.", rich_markup_mode=None)
+tokens_app = typer.Typer(help="Tokens of the service.", rich_markup_mode=None)
 REQUESTS_COMMANDS = {
     "work": flat(work),
     "list": flat(list_),

@@ -23,10 +23,11 @@ def serve(
     *,
     common: Common,
 ) -> None:
-    """Serve the transformation service over HTTP: submit, status, results, look-ups.
+    """Serve transformations over HTTP.
 
-    Clients send a token, which 'recon tokens add' makes. On SIGTERM or Ctrl-C it finishes the answers that have begun. It has no TLS of
-    its own: put a proxy in front; docs/service.md has one.
+    Clients submit requests and files, ask for status and results, and look artifacts up. They send a token, which 'recon tokens add'
+    makes. On SIGTERM or Ctrl-C it finishes the answers that have begun. It has no TLS of its own: put a proxy in front; docs/service.md
+    has one.
 
     \b
     recon serve

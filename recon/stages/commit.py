@@ -85,6 +85,7 @@ def _committed(config: Config, figures: Figures, suppressed: Totals, counted: To
         "revision": figures.revision,
         "folder": figures.folder,
         "reduced": figures.digest,
+        "content": figures.content,
         "closed": figures.closed,
         "expected": figures.expected,
         "received": figures.received,

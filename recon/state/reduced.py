@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -65,6 +66,13 @@ class Figures:
     """Digest of the manifest that was reduced."""
     stored: str = ""
     """Digest of the figures as they were read; it is not stored."""
+
+    @property
+    def content(self) -> str:
+        """What the revision holds, in hex: the same for a replay of the same files by the same rules. "" without digests of files."""
+        if not self.digests:
+            return ""
+        return hashlib.sha256(json.dumps([self.rules, sorted(self.digests.items())]).encode()).hexdigest()[:16]
 
     @property
     def source_rejected(self) -> int:

@@ -258,11 +258,11 @@ def settled_here(folder: Path, undisturbed: dict[str, Any], verify: bool = True)
 
 def run_with(folder: Path, monkeypatch: pytest.MonkeyPatch, wrap: Callable[[Any], Any]) -> int:
     """`recon run` in this process on a wrapped store. Returns its exit status."""
-    from recon import api
+    from recon.reading import answers
     from recon.storage.open import open_for
 
     with monkeypatch.context() as patch:
-        patch.setattr(api, "open_for", lambda config, create=False: wrap(open_for(config, create)))
+        patch.setattr(answers, "open_for", lambda config, create=False: wrap(open_for(config, create)))
         return cli.main(["run", "--config", str(folder / "recon.yaml")])
 
 

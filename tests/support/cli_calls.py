@@ -36,7 +36,7 @@ COMMANDS = [
         "compact",
         "copy",
     ),
-    *("status", "certificate", "show", "breaks", "rejects", "duplicates", "export", "transform", "doctor"),
+    *("status", "certificate", "show", "breaks", "rejects", "duplicates", "export", "transform", "serve", "doctor"),
 ]
 GROUPS = {
     "index": ["update", "rebuild", "status"],
@@ -44,6 +44,8 @@ GROUPS = {
     "files": ["list", "show", "retry", "discard"],
     "dlq": ["list", "show", "edit", "redrive", "discard", "resend"],
     "aggregation": ["list", "why", "run", "replay", "files", "sync"],
+    "requests": ["work", "list", "show", "cancel", "redrive", "figures", "forget"],
+    "tokens": ["add", "list", "withdraw"],
 }
 HEADER = "event_id,order_id,event_type,amount,currency,booked_at\n"
 

@@ -104,7 +104,7 @@ def deployed(code: Path, aws: Ministack, dynamodb_endpoint: str, folder: Path, s
         **(s3 or {}),
         aws_handlers.TABLE: table,
         aws_handlers.PROCESS: json.dumps({"bank": "my_process:work"}),
-        **{variable: queues[name]._url for name, variable in aws_handlers.QUEUES.items()},
+        **{variable: queues[name].url for name, variable in aws_handlers.QUEUES.items()},
     }
     with running_lambda(folder) as account:
         functions = {

@@ -76,7 +76,7 @@ class Delivery:
     def waiting(self, queue: str) -> int:
         """Messages of a queue, received ones too."""
         at = self.at.queues[queue]
-        told = at._client.get_queue_attributes(QueueUrl=at._url, AttributeNames=["All"])["Attributes"]
+        told = at._client.get_queue_attributes(QueueUrl=at.url, AttributeNames=["All"])["Attributes"]
         return int(told["ApproximateNumberOfMessages"]) + int(told["ApproximateNumberOfMessagesNotVisible"])
 
     @property
@@ -118,7 +118,7 @@ def delivery(
     (tmp_path / "inbox" / "bank_20261102.csv").write_text("id,kind,amount\n" + "\n".join(rows) + "\n")
     bucket = s3.bucket()
     text = RECON.replace("NAME", bucket.replace("-", "_")).replace("STORE", f"s3://{bucket}/recon")
-    (tmp_path / "recon.yaml").write_text(text.replace("TABLE", at.store._table).replace("QUEUE", at.queues["clean"]._url))
+    (tmp_path / "recon.yaml").write_text(text.replace("TABLE", at.store._table).replace("QUEUE", at.queues["clean"].url))
     return Delivery(tmp_path, at, recon)
 
 
@@ -181,7 +181,7 @@ def test_lost_messages_are_sent_again_and_every_record_is_finished_once(delivery
 def lose_all(at: Site, name: str) -> None:
     """Purges a queue, messages that are invisible too."""
     queue = at.queues[name]
-    queue._client.purge_queue(QueueUrl=queue._url)
+    queue._client.purge_queue(QueueUrl=queue.url)
 
 
 def test_the_functions_cannot_read_a_store_in_a_folder(tmp_path: Path) -> None:
