@@ -32,7 +32,8 @@ def as_values(table: Table) -> str:
 
 def with_codes(table: Table) -> str:
     """SELECT of each column's value and code of its error (null: none), in order of the rows."""
-    return f"SELECT {', '.join(f'{column.value}, {column.code}' for column in table.known)} FROM {table.relation} t ORDER BY t.{ROW}"
+    pairs = (f"{column.value}, {column.error or f'NULL AS none_{at}'}" for at, column in enumerate(table.known))
+    return f"SELECT {', '.join(pairs)} FROM {table.relation} t ORDER BY t.{ROW}"
 
 
 def without_errors(table: Table) -> str:

@@ -80,7 +80,7 @@ def test_the_first_row_and_a_row_that_begins_with_a_minus_are_kept(site: Path) -
     )
     r = opened(site)
     assert [(file.kept, file.rejected_rows) for file in r.deliver(site / "inbox").files] == [(2, 0)]
-    r.close(WINDOW)
+    r.close(WINDOW, "the test has only these files")
     r.run()
     assert sums(r)["sale"] == Decimal("2.50")
 
@@ -135,7 +135,7 @@ def test_verify_names_received_bytes_and_rejected_rows_that_are_gone(site: Path)
     arrive(site, "IL-311.tdf")
     r = opened(site)
     r.deliver(site / "inbox")
-    r.close(WINDOW)
+    r.close(WINDOW, "the test has only these files")
     r.run()
     assert r.verify().problems == []
     file = r.intake().tracking.file("IL-311.tdf")
@@ -151,7 +151,7 @@ def test_a_copy_has_the_received_bytes_and_the_rejected_rows(site: Path, tmp_pat
     arrive(site, "IL-311.tdf")
     r = opened(site)
     r.deliver(site / "inbox")
-    r.close(WINDOW)
+    r.close(WINDOW, "the test has only these files")
     r.run()
     r.copy(tmp_path / "copy")
     (site / "recon.yaml").write_text((site / "recon.yaml").read_text().replace("./store", str(tmp_path / "copy")))
@@ -232,7 +232,7 @@ def test_the_version_may_be_in_a_column(site: Path) -> None:
         (site / "inbox" / "IL-101.tdf").write_text(f"v101\t{amount}\t4\ti1\t2016-06-01\t{version}\tb\tc\n")
         states += [file.state for file in r.deliver(site / "inbox").files]
     assert states == ["landed", "landed", "superseded"]
-    r.close(WINDOW)
+    r.close(WINDOW, "the test has only these files")
     r.run()
     assert sums(r)["sale"] == Decimal("9.00")
     (site / "inbox" / "IL-111.tdf").write_text("v111\t1.00\t4\ti1\t2016-06-01\tx\tb\tc\n")
@@ -262,7 +262,7 @@ def test_verify_names_a_commit_that_leaves_out_what_a_source_rejected(site: Path
     arrive(site, "IL-311.tdf")
     r = opened(site)
     r.deliver(site / "inbox")
-    r.close(WINDOW)
+    r.close(WINDOW, "the test has only these files")
     with monkeypatch.context() as lying:
         lying.setattr(Figures, "source_rejected", 0)
         r.run()
@@ -275,7 +275,7 @@ def test_verify_compares_what_a_source_received_with_the_manifest(site: Path, mo
     arrive(site, "IL-311.tdf")
     r = opened(site)
     r.deliver(site / "inbox")
-    r.close(WINDOW)
+    r.close(WINDOW, "the test has only these files")
     real = reduction._file_figures
 
     def lying(file: Any, rows: Any) -> dict[str, Any]:
