@@ -147,7 +147,7 @@ def test_where_others_took_the_last_room_between_counting_and_submitting_it_is_w
     counted = iter([True])
     await_room = Steps._await_room
     # The first count is from before the others came.
-    monkeypatch.setattr(Steps, "_await_room", lambda there: None if next(counted, False) else await_room(there))
+    monkeypatch.setattr(Steps, "_await_room", lambda there, waits=True: None if next(counted, False) else await_room(there, waits))
     told: list[str] = []
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(Steps(cluster.id, QUICK, told.append).submit, "a step", ["true"])
