@@ -7,6 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from jobs.in_flight import UNFINISHED
 from jobs.next_block import seconds_of
 from jobs.sensors import TICK, TICK_S, at_start, report_check
 from recon.config import Config
@@ -27,7 +28,6 @@ ATTEMPTS = 3
 """Runs for the same arrivals."""
 ARRIVED_TAG = ".dagster/recon_arrived"
 """Tag of a delivery run: the digest of what had arrived."""
-_RUNNING = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
 
 
 def delivery_sensor(config: Config) -> dg.SensorDefinition:
@@ -49,7 +49,7 @@ def delivery_sensor(config: Config) -> dg.SensorDefinition:
             intake = opened.intake(config, "sensor")
             # No run may come for a file that does not.
             report_check(context.instance, late, arrival_verdict(intake, datetime.now(UTC)))
-            if context.instance.get_runs_count(dg.RunsFilter(job_name=job, statuses=_RUNNING)):
+            if context.instance.get_runs_count(dg.RunsFilter(job_name=job, statuses=UNFINISHED)):
                 return dg.SkipReason("a delivery is running")
             standing = standing_of(intake)
             found = _arrived(intake, standing)

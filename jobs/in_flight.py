@@ -14,7 +14,7 @@ from recon_assets.partitions import RANGE_END, RANGE_START
 from recon_assets.retries import AGAIN_AT_TAG
 from recon_assets.stage_lease import heartbeat_s, lease_of
 
-_UNFINISHED = [
+UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
@@ -48,7 +48,7 @@ def look(
             living.add(holding.holder)
             since, beat = _clock(holding.since), _clock(holding.beat)
             found.busy.append(f"run {holding.holder} is at {stage} since {since}, last heartbeat at {beat}")
-    for record in instance.get_run_records(dg.RunsFilter(job_name=job, statuses=_UNFINISHED), limit=_RUNS_MAX):
+    for record in instance.get_run_records(dg.RunsFilter(job_name=job, statuses=UNFINISHED), limit=_RUNS_MAX):
         run = record.dagster_run
         if run.run_id not in living:
             _without_lease(instance, run, record.create_timestamp, before, now, found)

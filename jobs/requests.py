@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from jobs.in_flight import UNFINISHED
 from jobs.next_block import seconds_of
 from jobs.sensors import TICK, TICK_S, at_start
 from recon.api import Reconciliation
@@ -15,7 +16,6 @@ from recon_assets.service import requests_key
 
 REQUEST_TAG = "recon/request"
 LANE_TAG = "recon/lane"
-_RUNNING = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
 _SLACK = timedelta(minutes=2)
 """Beyond the time of its lane, after which a run that has not ended is taken for dead. Its requests are queued again by their lease."""
 
@@ -75,4 +75,4 @@ def _runs(config: Config, job: str, instance: dg.DagsterInstance, small: list[Su
 def _in_flight(instance: dg.DagsterInstance, job: str, tags: dict[str, str], limit: timedelta) -> int:
     """Runs that are queued or at work, and not for longer than they may be."""
     since = datetime.now(UTC) - limit - _SLACK
-    return instance.get_runs_count(dg.RunsFilter(job_name=job, tags=tags, statuses=_RUNNING, created_after=since))
+    return instance.get_runs_count(dg.RunsFilter(job_name=job, tags=tags, statuses=UNFINISHED, created_after=since))

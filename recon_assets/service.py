@@ -103,8 +103,8 @@ def _stop(process: subprocess.Popen[str]) -> None:
 
 def _verdict(key: dg.AssetKey, found: Mapping[str, Any]) -> dg.AssetCheckResult:
     good, served, availability = found["good"], found["served"], found["availability"]
-    passed = availability is None or availability >= TARGET
-    said = "no good request ended" if availability is None else f"{served:,} of {good:,} good requests, {availability:.2%}"
+    passed = availability is not None and availability >= TARGET  # nothing has been shown before a good request ended
+    said = "no good request has ended yet" if availability is None else f"{served:,} of {good:,} good requests, {availability:.2%}"
     return dg.AssetCheckResult(passed=passed, check_name=LEVEL, asset_key=key, severity=dg.AssetCheckSeverity.WARN, description=said)
 
 

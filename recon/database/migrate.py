@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from recon.database.transactions import Database
 from recon.errors import WrongUsage
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest revision in ``migrations/versions``."""
 _LOCK = 0x7265636F6E  # a PostgreSQL advisory lock: "recon"
 

@@ -251,6 +251,14 @@ sa.Index(
 )
 sa.Index("aggregation_overrides_scope", *(AGGREGATION_OVERRIDES.c[name] for name in ("reconciliation", "aggregation", "scope")))
 
+SERVICE = sa.Table(
+    "service",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("reconciliation", sa.String(64), nullable=False),
+)
+"""Its one row, 1: the reconciliation whose service has the tables below."""
+
 REQUESTS = sa.Table(
     "requests",
     METADATA,

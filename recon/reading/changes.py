@@ -30,11 +30,14 @@ def of_windows(store: ObjectStore, config: Config, state: State, windows: Sequen
 
 
 def of_commit(store: ObjectStore, config: Config, timeline: Timeline, commit: int) -> pa.Table:
-    """The artifacts that a commit wrote, as it wrote them; columns and order as in recon.reading.artifacts. None for a commit that changed
-    no artifact. Raises WrongUsage where there is no such commit, and WrongInput where its part-files were compacted away since."""
+    """The artifacts that a commit wrote, as it wrote them; columns and order as in recon.reading.artifacts. No rows for a commit that changed
+    no artifact. Raises WrongUsage where there is no such commit or it switched to a rebuild, and WrongInput where its part-files were
+    compacted away since."""
     entry = timeline.entry(commit)
     if entry is None:
         raise WrongUsage(f"there is no commit {commit}; the newest is {timeline.head().commit}")
+    if entry.generation is not None:
+        raise WrongUsage(f"commit {commit} switched to a rebuild, so that every artifact may have changed; read all of them")
     state = timeline.at(commit)
     if entry.kind != "merge" or not entry.runs_added:
         return _laid_out(store, config, state, None)

@@ -51,7 +51,9 @@ class Results:
 
     def __init__(self, place: Place, read_secret: ReadSecret = boto3_secret) -> None:
         self._place, self._settings, self._read_secret = place, place.service, read_secret
-        self.store: ObjectStore = open_store(place.service.results, place.path.parent, place.s3)
+        # Below the reconciliation's name, since each service removes what it does not know.
+        self._root = f"{place.service.results.rstrip('/')}/{place.name}"
+        self.store: ObjectStore = open_store(self._root, place.path.parent, place.s3)
 
     def new_place(self) -> str:
         """A name of 256 random bits."""
@@ -142,7 +144,7 @@ class Results:
 
     def url(self, folder: str, name: str, file: str) -> str:
         """Where a cluster finds an upload, or puts a result. The store must be in S3."""
-        return f"{self._settings.results.rstrip('/')}/{folder}/{name}/{file}"
+        return f"{self._root}/{folder}/{name}/{file}"
 
     def there(self, place: str, name: str) -> dict[str, Any]:
         """A file that a cluster put below a place: its name and bytes. Raises NotFound."""

@@ -14,7 +14,7 @@ from recon.config import Place
 from recon.config.service import Rights
 from recon.database import Database
 from recon.database.open import open_database
-from recon.database.tables import REQUEST_UPLOADS, REQUESTS, TOKENS, UPLOADS
+from recon.database.tables import REQUEST_UPLOADS, REQUESTS, SERVICE, TOKENS, UPLOADS
 from recon.errors import WrongUsage
 from recon.intake.queues.sql_queue import SqlQueue
 from recon.operations.transforming import Opened
@@ -36,14 +36,17 @@ OpenReaders = Callable[[Path], Opened]
 
 
 class Service:
-    """The service of one reconciliation. ``readers``: for inputs that are artifacts, breaks or tables of it."""
+    """The service of one reconciliation. ``open_readers``: opens what reads inputs that are artifacts, breaks or tables of it."""
 
     def __init__(self, place: Place, open_readers: OpenReaders) -> None:
         self.place, self.settings, self.open_readers = place, place.service, open_readers
 
     @cached_property
     def database(self) -> Database:
-        return open_database(self.place)
+        """The database. Raises WrongUsage where it has the requests of another reconciliation's service."""
+        found = open_database(self.place)
+        _refuse_other(found, self.place)
+        return found
 
     @cached_property
     def queue(self) -> Messages:
@@ -172,3 +175,20 @@ class Service:
         self.results.remove_empty(places, now - ORPHAN)
         if isinstance(store, LocalStore):
             store.sweep_temporary(ORPHAN.total_seconds())
+
+
+def _refuse_other(database: Database, place: Place) -> None:
+    """Raises WrongUsage where a database serves another reconciliation: its workers would carry out requests by this one's rights, and read
+    this one's artifacts for them. The first service that opens a database has it."""
+    with database.read() as connection:
+        there = connection.scalar(sa.select(SERVICE.c.reconciliation))
+    if there is None:
+        with suppress(sa.exc.IntegrityError), database.write() as connection:  # another service was first
+            connection.execute(SERVICE.insert().values(id=1, reconciliation=place.name))
+        with database.read() as connection:
+            there = connection.scalar(sa.select(SERVICE.c.reconciliation))
+    if there != place.name:
+        raise WrongUsage(
+            f"{place.path}: database {database.shown} has the service of the reconciliation {there}, and {place.name} would carry out its "
+            "requests; name a database of its own under 'database'"
+        )

@@ -233,7 +233,7 @@ def _end(service: Service, job: Job, error: BaseException) -> None:
         sys.exit(3)
     _remove_results(service, one)
     reason = str(error).replace(f"{job.folder}/{OUT}/", "").replace(f"{job.folder}/", "")
-    reason = _PLACE.sub("", reason)  # where results lie is nobody's business
+    reason = _PLACE.sub("", reason)  # the place of results is a secret
     try:
         if isinstance(error, NoPlace):
             claims.give_back(one, reason, PAUSE)

@@ -46,6 +46,15 @@ def test_a_run_carries_out_what_waits(tmp_path: Path) -> None:
     assert "| finance | 2 | 1 |" in str(shown["times_by_owner"].value)
 
 
+def test_nothing_is_shown_of_the_service_level_before_a_good_request_ended(tmp_path: Path) -> None:
+    service, who = _site(tmp_path)
+    service.submit(who, s.sums(f"{tmp_path}/in/sales.csv").replace(b'"b"}', b'"bb"}'))
+    with dg.DagsterInstance.ephemeral() as instance:
+        done = build_definitions(tmp_path / "recon.yaml").resolve_job_def(JOB).execute_in_process(instance=instance)
+    (check,) = done.get_asset_check_evaluations()
+    assert (check.passed, check.description) == (False, "no good request has ended yet")
+
+
 def test_each_large_request_has_a_run_and_the_small_ones_have_one(tmp_path: Path) -> None:
     service, who = _site(tmp_path, small_up_to="1KB", at_once=3)
     (tmp_path / "in" / "large.csv").write_text("a,b\n" + "x,1.10\n" * 200)

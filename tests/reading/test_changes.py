@@ -51,6 +51,18 @@ def test_each_window_and_each_commit(history: s.History) -> None:
             before = now
 
 
+def test_a_rebuild_may_have_changed_everything() -> None:
+    with fresh(YAML) as r:
+        file = r.config.path.with_name("a.csv")
+        file.write_text("order_id,event_id,event_type,amount,currency,booked_at\nA,1,INVOICE,1.00,EUR,2026-11-01T00:00:00Z\n")
+        r.land([file], "2026-11-01T00:00Z", close=True)
+        r.run()
+        r.rebuild()
+        rebuilt = r.state().commit
+        with pytest.raises(WrongUsage, match=f"commit {rebuilt} switched to a rebuild"):
+            r.changed_in(rebuilt)
+
+
 def test_what_is_not_there() -> None:
     with fresh(YAML) as r:
         with pytest.raises(WrongInput, match="not committed yet"):

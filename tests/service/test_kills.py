@@ -293,7 +293,8 @@ def test_files_that_no_request_needs_are_removed_though_requests_run(service: Se
     with _working(service):
         _began(service)
         _until(
-            lambda: not temporary.exists() and not (service.place.path.parent / ".recon/results/results/stray").exists(), "they are gone"
+            lambda: not temporary.exists() and not (service.place.path.parent / ".recon/results/orders/results/stray").exists(),
+            "they are gone",
         )
         with service.database.read() as connection:
             assert list(connection.scalars(sa.select(REQUESTS.c.name))) == [running.name]
