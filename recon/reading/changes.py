@@ -30,9 +30,10 @@ def of_windows(store: ObjectStore, config: Config, state: State, windows: Sequen
 
 
 def of_commit(store: ObjectStore, config: Config, timeline: Timeline, commit: int) -> pa.Table:
-    """The artifacts that a commit wrote, as it wrote them; columns and order as in recon.reading.artifacts. No rows for a commit that changed
-    no artifact. Raises WrongUsage where there is no such commit or it switched to a rebuild, and WrongInput where its part-files were
-    compacted away since."""
+    """The artifacts that a commit wrote, as it wrote them; columns and order as in recon.reading.artifacts. No rows for a commit that
+    changed no artifact.
+
+    Raises WrongUsage where there is no such commit or it switched to a rebuild, WrongInput where its part-files were compacted since."""
     entry = timeline.entry(commit)
     if entry is None:
         raise WrongUsage(f"there is no commit {commit}; the newest is {timeline.head().commit}")

@@ -80,8 +80,8 @@ class Explained:
         """How Spark's tasks share the work; None for another engine."""
         if self.choice.name != "spark":
             return None
+        from recon.transformations.engines.numbering import numbered
         from recon.transformations.engines.spark.cutting import cut_of
-        from recon.transformations.engines.spark.numbering import numbered
         from recon.transformations.engines.views import NAME
 
         found = set()

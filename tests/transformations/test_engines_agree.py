@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 
 from recon.transformations.engines import duckdb as on_duckdb
 from recon.transformations.engines.duckdb import DuckDB
+from recon.transformations.engines.numbering import numbered
 from recon.transformations.engines.spark.cutting import Cut, cut_of
-from recon.transformations.engines.spark.numbering import numbered
 from recon.transformations.engines.views import NAME
 from recon.transformations.run import carry_out, read_request
 

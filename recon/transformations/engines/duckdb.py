@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from recon.engines.duckdb.session import DISK_FULL
 from recon.errors import OutOfCapacity, WrongInput
+from recon.transformations.engines.numbering import numbered
 from recon.transformations.engines.reading import direct_scan, from_texts, nothing
-from recon.transformations.engines.spark.numbering import numbered
 from recon.transformations.engines.views import Select, Views
 from recon.transformations.inputs.opening import Opened
 from recon.transformations.operations.table import ROW, Table

@@ -18,9 +18,9 @@ from recon.engines.spark.tasks import telling
 from recon.errors import ConnectionLost, ReconError
 from recon.storage import parquet
 from recon.transformations.engines.duckdb import DuckDB
+from recon.transformations.engines.numbering import ORDER, Numbered, numbered, ordered, split
 from recon.transformations.engines.reading import nothing
 from recon.transformations.engines.spark.cutting import Cut, cut_of, is_counting
-from recon.transformations.engines.spark.numbering import ORDER, Numbered, numbered, ordered, split
 from recon.transformations.engines.spark.pieces import Pieces
 from recon.transformations.engines.spark.tasks import DELETED, DIGEST, LAST, PART, PLACED, Numbering, Reading, Step, Writing
 from recon.transformations.engines.views import NAME, Select, Views
