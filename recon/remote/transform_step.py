@@ -36,20 +36,20 @@ class Order(BaseModel):
 def carried_out(store: ObjectStore, config: Config, order: str, tell: Callable[[str], None]) -> dict[str, Any]:
     """Carries out an order with the engine that ``config`` names, and returns the certificate. ``tell``: gets a line for each operation.
     Raises as ``recon.transformations.run.carry_out``."""
-    told = Order.model_validate_json(order)
+    wanted = Order.model_validate_json(order)
 
     def fetch(given: Input, folder: Path) -> Path | str:
-        path = told.inputs[given.shown]
+        path = wanted.inputs[given.shown]
         return store.local(path) or f"{config.location}/{path}"
 
-    local = store.local(told.pieces)
+    local = store.local(wanted.pieces)
     if local is not None:
         local.mkdir(parents=True, exist_ok=True)
-    shared = f"{config.location}/{told.pieces}" if local is None else str(local)
-    site = Site(fetch, config.s3, config.engine, config.engine.kind, told.as_of, shared)
+    shared = f"{config.location}/{wanted.pieces}" if local is None else str(local)
+    site = Site(fetch, config.s3, config.engine, config.engine.kind, wanted.as_of, shared)
     with tempfile.TemporaryDirectory(prefix="recon-transform-") as folder:
         file = Path(folder) / "request.json"
-        file.write_text(json.dumps(told.request), encoding="utf-8")
+        file.write_text(json.dumps(wanted.request), encoding="utf-8")
         seen = {""}
 
         def progress(stage: str, windows: str, share: float) -> None:
@@ -58,6 +58,6 @@ def carried_out(store: ObjectStore, config: Config, order: str, tell: Callable[[
                 tell(f"{share:.0%} {windows}")
 
         # A certificate on the submitter's machine is written there.
-        asked = replace(unchecked_request(file, site=site), certificate=told.certificate)
+        asked = replace(unchecked_request(file, site=site), certificate=wanted.certificate)
         tables_of(asked)
         return carry_out(asked, progress)

@@ -36,7 +36,7 @@ from recon.transformations.run import read_request, request_in
 from recon.transformations.site import Site
 
 HEAD_MAX = 64 << 20
-"""Bytes of an input's first file up to which the submitter fetches it, so that mistakes in columns are told at once, not by the step."""
+"""Bytes of an input's first file up to which the submitter fetches it, so that mistakes in columns are reported at once."""
 _NAME_MAX = 60
 
 

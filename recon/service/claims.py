@@ -60,7 +60,7 @@ class Claims:
                 connection.execute(REQUESTS.update().where(_T.id.in_([row.id for row in rows])).values(sent_at=now))
         return [row.name for row in rows]
 
-    def buried(self, names: Sequence[str]) -> None:
+    def message_died(self, names: Sequence[str]) -> None:
         """Makes requests dead whose message was received too often, and that no worker could queue; one that is further stays as it is."""
         reason = "its message was received three times, and no worker could queue it; the workers' logs say why"
         with self._database.write() as connection:

@@ -41,7 +41,7 @@ _REQUEST = "request.json"
 
 
 @dataclass(frozen=True)
-class Errand:
+class OnCluster:
     """A claimed request on its way to a cluster. ``opened``: its reconciliation. ``folder``: scratch."""
 
     service: Service
@@ -51,7 +51,7 @@ class Errand:
     progress: Progress
 
     def carried_out(self, content: Mapping[str, Any], request: Request, places: Places) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """The certificate, and the results as ``Results.put`` tells them.
+        """The certificate, and the results as ``Results.put`` returns them.
 
         Raises NoPlace where the cluster is full, the errors of the step, and ToldToEnd: then the step has ended too, unless it is to be
         taken up by a later try."""
@@ -115,7 +115,7 @@ class Errand:
         return self.service.results.url(UPLOADS, upload.name, upload.file)
 
     def _await(self, submitted: Submitted) -> None:
-        """Returns when the step has ended. Where this process is told to end, and the request with it, the step ends first."""
+        """Returns when the step has ended. Where this process is asked to end, and the request with it, the step ends first."""
         there = _there(self)
         try:
             _until_ended(there, submitted)
@@ -176,14 +176,14 @@ def end_step(service: Service, one: Submission) -> None:
         Transforming(_config_of(opened.config, one.lane), opened.store()).cancel(Submitted(**json.loads(noted)))
 
 
-def _there(errand: Errand) -> Transforming:
-    opened = errand.opened
-    tell = lambda line: errand.progress("transform", line, 0.0)  # noqa: E731
-    return Transforming(_config_of(opened.config, errand.one.lane), opened.store(), tell, waits=False)
+def _there(on_cluster: OnCluster) -> Transforming:
+    opened = on_cluster.opened
+    tell = lambda line: on_cluster.progress("transform", line, 0.0)  # noqa: E731
+    return Transforming(_config_of(opened.config, on_cluster.one.lane), opened.store(), tell, waits=False)
 
 
 def _config_of(config: Config, lane: str) -> Config:
-    """The reconciliation with the lane's engine, also in what the cluster is told of it; the service's own settings it is not told."""
+    """The reconciliation with the lane's engine, as it is sent to the cluster, without the settings of the service."""
     engine = config.service.lane(lane).engine
     raw = {name: value for name, value in config.raw.items() if name != "service"}
     return replace(config, engine=engine, raw={**raw, "engine": config.raw["service"][lane]["engine"]})

@@ -28,7 +28,7 @@ from recon.model.progress import Progress
 from recon.operations.request_inputs import fetching
 from recon.service.admission import parsed, request_of
 from recon.service.claims import BEAT_S, LEASE
-from recon.service.elsewhere import PAUSE, Errand, end_step
+from recon.service.elsewhere import PAUSE, OnCluster, end_step
 from recon.service.paths import Places
 from recon.service.results import RESULTS, Made
 from recon.service.site import OpenReaders, Service
@@ -88,8 +88,8 @@ def _work(service: Service, job: Job) -> None:
     (job.folder / OUT).mkdir()
     place = ""
     if service.settings.lane(one.lane).engine.elsewhere:
-        errand = Errand(service, one, service.open_readers(job.config), job.folder, _noting(service, one))
-        certificate, results = errand.carried_out(content, request, places)
+        on_cluster = OnCluster(service, one, service.open_readers(job.config), job.folder, _noting(service, one))
+        certificate, results = on_cluster.carried_out(content, request, places)
     else:
         certificate, made = _carried_out_here(service, job, content, request)
         place = service.results.new_place()

@@ -164,7 +164,7 @@ class Worker:
     def _bury(self) -> None:
         dead = self._service.queue.dead
         while found := dead.receive(10):
-            self._service.claims.buried([each.body for each in found])
+            self._service.claims.message_died([each.body for each in found])
             dead.delete(found)
 
     def _start_next(self) -> bool:

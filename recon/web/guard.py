@@ -26,7 +26,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 HEADERS_MAX = 32_768
 """Bytes of the path and all headers of a request."""
 AT_ONCE = 256
-"""Requests that are answered at the same time; more are told to come again."""
+"""Requests that are answered at the same time; more get the answer to come again."""
 BODY_S, UPLOAD_S, PAUSE_S = 30.0, 900.0, 20.0
 """Seconds for a whole body, for a whole upload, and between two pieces of either."""
 SEND_S = 60.0

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from recon.web.models import Health, Meaning
-from recon.web.openapi import answers, told
+from recon.web.openapi import answers, documented
 from recon.web.problems import STATUS, ProblemError, meaning, not_found
 from recon.web.site import SiteOf
 
@@ -19,13 +19,13 @@ OPEN = ("/health/", "/metrics", "/v1/problems/", "/v1/results/")
 _TEXT = {"description": "Figures for Prometheus", "content": {CONTENT_TYPE_LATEST: {"schema": {"type": "string"}}}}
 
 
-@router.get("/health/live", operation_id="is_live", responses=told({200: answers("The server answers", Health)}))
+@router.get("/health/live", operation_id="is_live", responses=documented({200: answers("The server answers", Health)}))
 async def is_live() -> Health:
     """Whether the server answers."""
     return Health(ok=True)
 
 
-@router.get("/health/ready", operation_id="is_ready", responses=told({200: answers("Database and store answer", Health)}))
+@router.get("/health/ready", operation_id="is_ready", responses=documented({200: answers("Database and store answer", Health)}))
 def is_ready(site: SiteOf) -> Health:
     """Whether database and store answer."""
     try:
@@ -35,13 +35,13 @@ def is_ready(site: SiteOf) -> Health:
     return Health(ok=True)
 
 
-@router.get("/metrics", operation_id="show_metrics", responses=told({200: _TEXT}), response_class=Response)
+@router.get("/metrics", operation_id="show_metrics", responses=documented({200: _TEXT}), response_class=Response)
 def show_metrics(site: SiteOf) -> Response:
     """Figures for Prometheus."""
     return Response(site.metrics.text(site.service.requests.counts()), media_type=CONTENT_TYPE_LATEST)
 
 
-@router.get("/v1/problems/{code}", operation_id="show_problem", responses=told({200: answers("The code", Meaning)}, 404))
+@router.get("/v1/problems/{code}", operation_id="show_problem", responses=documented({200: answers("The code", Meaning)}, 404))
 async def show_problem(code: Code) -> Meaning:
     """What a code means, of an answer or of a request that failed."""
     if (found := meaning(code)) is None:

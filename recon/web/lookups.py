@@ -11,7 +11,7 @@ from recon.api import Reconciliation
 from recon.errors import WrongInput, WrongUsage
 from recon.web.logins import ReaderOfAll
 from recon.web.models import PAGE, Most, Rows
-from recon.web.openapi import answers, told
+from recon.web.openapi import answers, documented
 from recon.web.port import Chosen
 from recon.web.problems import ProblemError, not_found, wrong_parameter
 from recon.web.site import Site, SiteOf
@@ -57,7 +57,7 @@ async def _asked(site: Site, question: Callable[[Reconciliation], T]) -> T:
 @router.get(
     "/v1/artifacts/{key:path}",
     operation_id="show_artifact",
-    responses=told({200: {"description": "The artifact, as `recon show --json` has it", **_OBJECT}}, 401, 403, 404),
+    responses=documented({200: {"description": "The artifact, as `recon show --json` has it", **_OBJECT}}, 401, 403, 404),
 )
 async def show_artifact(
     site: SiteOf, holder: ReaderOfAll, key: Key, as_of: AsOf = None, through: Through = None, known_at: KnownAt = None
@@ -75,7 +75,7 @@ async def show_artifact(
     return await _asked(site, question)
 
 
-@router.get("/v1/breaks", operation_id="list_breaks", responses=told({200: answers("A page", Rows)}, 401, 403, 404, 501))
+@router.get("/v1/breaks", operation_id="list_breaks", responses=documented({200: answers("A page", Rows)}, 401, 403, 404, 501))
 async def list_breaks(
     site: SiteOf,
     holder: ReaderOfAll,
@@ -104,7 +104,7 @@ async def list_breaks(
     return await _asked(site, question)
 
 
-@router.get("/v1/duplicates", operation_id="list_duplicates", responses=told({200: answers("A page", Rows)}, 401, 403, 404, 409, 501))
+@router.get("/v1/duplicates", operation_id="list_duplicates", responses=documented({200: answers("A page", Rows)}, 401, 403, 404, 409, 501))
 async def list_duplicates(site: SiteOf, holder: ReaderOfAll, window: OnlyWindow = None, cursor: Cursor = None, limit: Limit = PAGE) -> Rows:
     """Lists suppressed rows, each with the row that counts; conflicts first. A cursor is valid until the next commit."""
 
@@ -125,7 +125,7 @@ async def list_duplicates(site: SiteOf, holder: ReaderOfAll, window: OnlyWindow 
 @router.get(
     "/v1/certificates/{window}",
     operation_id="show_certificate",
-    responses=told({200: {"description": "The newest certificate of the window", **_OBJECT}}, 401, 403, 404),
+    responses=documented({200: {"description": "The newest certificate of the window", **_OBJECT}}, 401, 403, 404),
 )
 async def show_certificate(site: SiteOf, holder: ReaderOfAll, window: Window) -> dict[str, Any]:
     """Shows the certificate of a window: its rows and its money."""

@@ -27,7 +27,7 @@ def answers(
     return {"description": what, "model": model} | {name: value for name, value in more.items() if value}
 
 
-def told(good: Mapping[int, dict[str, Any]], *statuses: int) -> Answers:
+def documented(good: Mapping[int, dict[str, Any]], *statuses: int) -> Answers:
     """What a route may answer: ``good`` answers, and the problems of some statuses beside those of every route."""
     found: Answers = dict(good.items())
     return found | {status: _problem(status) for status in sorted({*statuses, *ALWAYS})}

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from recon.errors import WrongInput
 from recon.web.logins import Administrator, Reader, Submitter, refuse_others
 from recon.web.models import PAGE, Events, Most, Name, Requests, Status, events_of, path_of, status_of
-from recon.web.openapi import answers, link, told
+from recon.web.openapi import answers, documented, link
 from recon.web.port import Holder, State, Submission
 from recon.web.problems import ProblemError, not_found
 from recon.web.site import Site, SiteOf
@@ -45,7 +45,7 @@ _HEADERS = {
     "/v1/requests",
     status_code=202,
     operation_id="submit_request",
-    responses=told({202: answers("It waits for its turn", Status, _LINKS, _HEADERS)}, 401, 403, 408, 409, 413, 415, 422, 429),
+    responses=documented({202: answers("It waits for its turn", Status, _LINKS, _HEADERS)}, 401, 403, 408, 409, 413, 415, 422, 429),
     openapi_extra=_BODY,
 )
 async def submit(request: Request, response: Response, site: SiteOf, holder: Submitter, key: Key = None) -> Status:
@@ -92,7 +92,7 @@ def found(request: Request, site: Site, holder: Holder, name: str) -> Submission
     return one
 
 
-@router.get("/v1/requests", operation_id="list_requests", responses=told({200: answers("A page", Requests)}, 401, 403, 422))
+@router.get("/v1/requests", operation_id="list_requests", responses=documented({200: answers("A page", Requests)}, 401, 403, 422))
 def list_requests(
     site: SiteOf, holder: Reader, state: OnlyState = None, cursor: Cursor = None, limit: Annotated[Most, Query()] = PAGE
 ) -> Requests:
@@ -103,14 +103,16 @@ def list_requests(
 
 
 @router.get(
-    "/v1/requests/{name}", operation_id="show_request", responses=told({200: answers("The request", Status, _LINKS)}, 401, 403, 404)
+    "/v1/requests/{name}", operation_id="show_request", responses=documented({200: answers("The request", Status, _LINKS)}, 401, 403, 404)
 )
 def show_request(request: Request, site: SiteOf, holder: Reader, name: Name) -> Status:
     """Shows a request: its state, its place in the queue, its progress, why it failed, its results."""
     return shown(site, found(request, site, holder, name))
 
 
-@router.get("/v1/requests/{name}/events", operation_id="list_events", responses=told({200: answers("A page", Events)}, 401, 403, 404, 422))
+@router.get(
+    "/v1/requests/{name}/events", operation_id="list_events", responses=documented({200: answers("A page", Events)}, 401, 403, 404, 422)
+)
 def list_events(
     request: Request, site: SiteOf, holder: Reader, name: Name, cursor: EventCursor = None, limit: Annotated[Most, Query()] = PAGE
 ) -> Events:
@@ -122,7 +124,7 @@ def list_events(
 @router.post(
     "/v1/requests/{name}/cancel",
     operation_id="cancel_request",
-    responses=told({200: answers("It has ended", Status), 202: answers("Its end was asked for", Status)}, 401, 403, 404),
+    responses=documented({200: answers("It has ended", Status), 202: answers("Its end was asked for", Status)}, 401, 403, 404),
 )
 def cancel_request(request: Request, response: Response, site: SiteOf, holder: Submitter, name: Name) -> Status:
     """Cancels a request. One that has ended stays as it is."""
@@ -138,7 +140,7 @@ def cancel_request(request: Request, response: Response, site: SiteOf, holder: S
     "/v1/requests/{name}/redrive",
     status_code=202,
     operation_id="redrive_request",
-    responses=told({202: answers("It waits for its turn", Status)}, 401, 403, 404, 409, 422),
+    responses=documented({202: answers("It waits for its turn", Status)}, 401, 403, 404, 409, 422),
 )
 def redrive_request(
     request: Request, site: SiteOf, holder: Administrator, name: Name, reason: Annotated[str, Query(min_length=1, max_length=200)]

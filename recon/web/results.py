@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 from recon.errors import WrongUsage
 from recon.web.logins import Reader
 from recon.web.models import OUTPUT, Name
-from recon.web.openapi import told
+from recon.web.openapi import documented
 from recon.web.problems import not_found
 from recon.web.requests import found
 from recon.web.site import SiteOf
@@ -30,7 +30,7 @@ _BYTES = {
     "/v1/requests/{name}/results/{output}",
     status_code=302,
     operation_id="show_result",
-    responses=told({302: {"description": "The signed link", "headers": {"Location": _TEXT}}}, 401, 403, 404),
+    responses=documented({302: {"description": "The signed link", "headers": {"Location": _TEXT}}}, 401, 403, 404),
     response_class=Response,
 )
 def show_result(request: Request, site: SiteOf, holder: Reader, name: Name, output: OutputName) -> Response:
@@ -48,7 +48,7 @@ def show_result(request: Request, site: SiteOf, holder: Reader, name: Name, outp
 @router.get(
     "/v1/results/{signed}",
     operation_id="open_result",
-    responses=told({200: _BYTES}, 404),
+    responses=documented({200: _BYTES}, 404),
     response_class=StreamingResponse,
 )
 def open_result(request: Request, site: SiteOf, signed: Signed) -> Response:

@@ -1,4 +1,4 @@
-"""Runs the service: uvicorn with the application, until it is told to end."""
+"""Runs the service: uvicorn with the application, until it is asked to end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from recon.web.site import Site
 
 BACKLOG = 1024
 SHUTDOWN_S = 20
-"""How long answers may take that have begun when the server is told to end."""
+"""How long answers may take that have begun when the server is asked to end."""
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 

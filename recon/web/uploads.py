@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from recon.web.logins import Reader, Submitter, refuse_others
 from recon.web.models import Name, Uploaded, uploaded
-from recon.web.openapi import answers, link, told
+from recon.web.openapi import answers, documented, link
 from recon.web.port import Refused, Upload
 from recon.web.problems import ProblemError, not_found
 from recon.web.site import Site, SiteOf
@@ -32,7 +32,7 @@ _HEADERS = {"Location": {"description": "The path of the upload", "schema": {"ty
     "/v1/uploads",
     status_code=201,
     operation_id="add_upload",
-    responses=told({201: answers("It is stored", Uploaded, _LINKS, _HEADERS)}, 401, 403, 408, 413, 415, 429),
+    responses=documented({201: answers("It is stored", Uploaded, _LINKS, _HEADERS)}, 401, 403, 408, 413, 415, 429),
     openapi_extra=_BODY,
 )
 async def add_upload(request: Request, response: Response, site: SiteOf, holder: Submitter, file: FileName) -> Uploaded:
@@ -65,7 +65,9 @@ async def _next(pieces: AsyncIterator[bytes]) -> bytes | None:
     return None
 
 
-@router.get("/v1/uploads/{name}", operation_id="show_upload", responses=told({200: answers("The upload", Uploaded, _LINKS)}, 401, 403, 404))
+@router.get(
+    "/v1/uploads/{name}", operation_id="show_upload", responses=documented({200: answers("The upload", Uploaded, _LINKS)}, 401, 403, 404)
+)
 def show_upload(request: Request, site: SiteOf, holder: Reader, name: Name) -> Uploaded:
     """Shows an upload."""
     one = _found(request, site, name)
@@ -87,7 +89,7 @@ def _found(request: Request, site: Site, name: str) -> Upload:
     "/v1/uploads/{name}",
     status_code=204,
     operation_id="remove_upload",
-    responses=told({204: {"description": "It is removed"}}, 401, 403, 404, 409),
+    responses=documented({204: {"description": "It is removed"}}, 401, 403, 404, 409),
 )
 def remove_upload(request: Request, site: SiteOf, holder: Submitter, name: Name) -> None:
     """Removes an upload that no request reads."""

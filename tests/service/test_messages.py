@@ -75,7 +75,7 @@ def test_a_dead_letter_of_a_request_that_is_further_changes_nothing(tmp_path: Pa
     service = s.service_in(tmp_path)
     one = _submitted(service, tmp_path)
     service.claims.arrived([one.name])
-    service.claims.buried([one.name, "0" * 32])
+    service.claims.message_died([one.name, "0" * 32])
     assert s.now(service, one).state == "queued"
 
 

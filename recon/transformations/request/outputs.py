@@ -36,8 +36,8 @@ class Output(Section):
     @model_validator(mode="after")
     def _known_kind(self) -> Output:
         if self.kind not in FORMATS:
-            told = f"{self.path!r} does not say its format; write .csv, .tsv, .parquet or .xlsx at its end, or format: with one of them"
-            raise mistake(told, "path")
+            fault = f"{self.path!r} does not say its format; write .csv, .tsv, .parquet or .xlsx at its end, or format: with one of them"
+            raise mistake(fault, "path")
         if self.sheets == "split" and self.kind != "xlsx":
             raise mistake("is for .xlsx only; any other file has no limit of rows", "sheets")
         return self
