@@ -1,15 +1,17 @@
 """The sensor that starts a delivery run when files have arrived in a source's folder."""
 
 import hashlib
+import json
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
 from jobs.in_flight import UNFINISHED
 from jobs.next_block import seconds_of
-from jobs.sensors import TICK, TICK_S, at_start, report_check
+from jobs.sensors import TICK, TICK_S, at_start, kept_in, report_check
 from recon.config import Config
 from recon.errors import ReconError
 from recon.intake.sources.inbox import Item, QueueInbox
@@ -19,6 +21,7 @@ from recon.intake.sources.site import Intake
 from recon.intake.sources.standing import Standing, is_stopped, standing_of, stopped
 from recon_assets.assets import asset_key
 from recon_assets.intake import ARRIVED, CLEAN, arrival_verdict, missing_now
+from resources import cloudwatch
 from resources.database import SiteDatabase, database_key
 
 SETTLED_S = 2.0
@@ -48,28 +51,47 @@ def delivery_sensor(config: Config) -> dg.SensorDefinition:
             opened: SiteDatabase = getattr(context.resources, database)
             intake = opened.intake(config, "sensor")
             # No run may come for a file that does not.
-            report_check(context.instance, late, arrival_verdict(intake, datetime.now(UTC)))
-            if context.instance.get_runs_count(dg.RunsFilter(job_name=job, statuses=UNFINISHED)):
-                return dg.SkipReason("a delivery is running")
-            standing = standing_of(intake)
-            found = _arrived(intake, standing)
-            if not found:
-                return dg.SkipReason("; ".join(["no new files", *_held_up(intake, standing), missing_now(intake, datetime.now(UTC))]))
-            digest = hashlib.sha256("\n".join(found).encode()).hexdigest()[:16]
-            return _request(context.instance, job, digest)
+            verdict = arrival_verdict(intake, datetime.now(UTC))
+            report_check(context.instance, late, verdict)
+            kept, problem = _tell(config, verdict, kept_in(context.cursor))
+            answer = _answer(context.instance, intake, job)
         except ReconError as error:
             return dg.SkipReason(str(error))
+        cursor = json.dumps(kept) if kept else None
+        if isinstance(answer, dg.RunRequest):
+            return dg.SensorResult(run_requests=[answer], cursor=cursor)
+        reason = "; ".join([answer, problem] if problem else [answer])
+        return dg.SensorResult(skip_reason=dg.SkipReason(reason), cursor=cursor)
 
     return evaluate
 
 
-def _request(instance: dg.DagsterInstance, job: str, digest: str) -> dg.SensorResult | dg.SkipReason:
+def _tell(config: Config, verdict: dg.AssetCheckResult, kept: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """Sends once a minute how many files are missing. Returns the new cursor, and why CloudWatch did not take the figure."""
+    if not cloudwatch.due(kept):
+        return kept, ""
+    missing = float(str(verdict.metadata["missing"].value))
+    return {"cloudwatch": time.time()}, cloudwatch.send(config.name, {cloudwatch.FILES_MISSING: missing})
+
+
+def _answer(instance: dg.DagsterInstance, intake: Intake, job: str) -> dg.RunRequest | str:
+    """The delivery run to start, or why none starts."""
+    if instance.get_runs_count(dg.RunsFilter(job_name=job, statuses=UNFINISHED)):
+        return "a delivery is running"
+    standing = standing_of(intake)
+    found = _arrived(intake, standing)
+    if not found:
+        return "; ".join(["no new files", *_held_up(intake, standing), missing_now(intake, datetime.now(UTC))])
+    digest = hashlib.sha256("\n".join(found).encode()).hexdigest()[:16]
+    return _request(instance, job, digest)
+
+
+def _request(instance: dg.DagsterInstance, job: str, digest: str) -> dg.RunRequest | str:
     """A run for what has arrived, of this ``digest``: again where earlier ones died or could not take it, up to ``ATTEMPTS``."""
     earlier = instance.get_runs_count(dg.RunsFilter(job_name=job, tags={ARRIVED_TAG: digest}))
     if earlier >= ATTEMPTS:
-        return dg.SkipReason(f"{earlier} runs did not take what has arrived; see their logs, or run 'recon land --from' by hand")
-    request = dg.RunRequest(run_key=f"{job}:{digest}:attempt {earlier + 1}", tags={ARRIVED_TAG: digest})
-    return dg.SensorResult(run_requests=[request])
+        return f"{earlier} runs did not take what has arrived; see their logs, or run 'recon land --from' by hand"
+    return dg.RunRequest(run_key=f"{job}:{digest}:attempt {earlier + 1}", tags={ARRIVED_TAG: digest})
 
 
 def _held_up(intake: Intake, standing: Standing) -> list[str]:

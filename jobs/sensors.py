@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import islice
@@ -19,6 +18,7 @@ from typing import Any
 import dagster as dg
 
 from jobs import in_flight
+from jobs.alarms import tell, tell_failed
 from jobs.asset_jobs import EVERYTHING, SENSED, job_name, stages_of
 from jobs.next_block import Earlier, choose, digest_of, named, seconds_of
 from recon.config import Config
@@ -28,10 +28,9 @@ from recon.intake.manifests import read_manifest
 from recon.planning.candidates import candidates, ready, why_nothing
 from recon.planning.closing import close_due, past_deadline
 from recon.planning.freshness import freshness
-from recon.serving import builds
 from recon.state.earlier import refuse_earlier_records
 from recon.state.kept_rules import refuse_other_rules
-from recon.state.timeline import State, Timeline
+from recon.state.timeline import Timeline
 from recon.storage import clock
 from recon.storage.port import ObjectStore
 from recon_assets.assets import asset_key
@@ -54,6 +53,8 @@ _CLOSED_MAX = 500
 
 Answer = dg.RunRequest | dg.SkipReason
 Tick = Callable[[ObjectStore, Timeline, dg.DagsterInstance, str | None], tuple[Answer, str]]
+Failed = Callable[[str | None], str | None]
+"""The cursor after a tick that raised an error, from the cursor before it."""
 
 
 def reconciliation_sensors(config: Config) -> list[dg.SensorDefinition]:
@@ -69,14 +70,18 @@ def reconciliation_sensors(config: Config) -> list[dg.SensorDefinition]:
         )
     ]
     description = "Evaluates the check watermark_is_fresh while no run does, and reports it when its result changes. Starts no runs."
-    sensors.append(_sensor(config, "freshness", None, description, _freshness_tick(config)))
+    sensors.append(
+        _sensor(config, "freshness", None, description, _freshness_tick(config), lambda cursor: tell_failed(config, kept_in(cursor)))
+    )
     if config.closing.files is not None or config.closing.deadline is not None:
         description = "Closes windows that have all expected files, or whose deadline has passed. Starts no runs."
         sensors.append(_sensor(config, "closing", None, description, _closing_tick(config)))
     return sensors
 
 
-def _sensor(config: Config, stage: str, job: str | None, description: str, tick: Tick) -> dg.SensorDefinition:
+def _sensor(
+    config: Config, stage: str, job: str | None, description: str, tick: Tick, failed: Failed = lambda cursor: cursor
+) -> dg.SensorDefinition:
     store, last = resource_key(config.name), _LastTick()
 
     @dg.sensor(
@@ -93,7 +98,7 @@ def _sensor(config: Config, stage: str, job: str | None, description: str, tick:
             answer, cursor = tick(opened, last.timeline(opened), context.instance, context.cursor)
         except ReconError as error:
             last.log(context, str(error))
-            return dg.SkipReason(str(error))
+            return dg.SensorResult(skip_reason=dg.SkipReason(str(error)), cursor=failed(context.cursor))
         if isinstance(answer, dg.SkipReason):
             last.log(context, answer.skip_message or "")
         if isinstance(answer, dg.RunRequest):
@@ -185,21 +190,17 @@ def _freshness_tick(config: Config) -> Tick:
         found = freshness(store, config, state, datetime.now(UTC))
         verdict = freshness_verdict(found, key)
         report_check(instance, dg.AssetCheckKey(key, FRESHNESS), verdict)
-        reason, at = f"{'fresh' if found.fresh else 'late'}: {verdict.description}", kept_in(cursor).get("cloudwatch", 0)
-        if not at <= time.time() < at + cloudwatch.EVERY_S:  # also if the clock was set back
-            at, problem = time.time(), cloudwatch.send(config.name, found.lag, _table_behind(store, config, state))
+        reason, kept = f"{'fresh' if found.fresh else 'late'}: {verdict.description}", kept_in(cursor)
+        if cloudwatch.due(kept):
+            kept, problem = tell(store, config, state, found, kept)
             reason += f"; {problem}" if problem else ""
-        return dg.SkipReason(reason), json.dumps({"cloudwatch": at})
+        return dg.SkipReason(reason), json.dumps(kept, separators=(",", ":"))
 
     return tick
 
 
-def _table_behind(store: ObjectStore, config: Config, state: State) -> int | None:
-    """Number of commits that the index table lacks; None without ``index.kind: dynamodb``."""
-    if config.index.kind != "dynamodb":
-        return None
-    table = builds.current(store, state)
-    return state.commit - (0 if table is None else builds.frontier(store, table))
+def _freshness_failed(config: Config) -> Failed:
+    return lambda cursor: tell_failed(config, kept_in(cursor))
 
 
 def report_check(instance: dg.DagsterInstance, check: dg.AssetCheckKey, result: dg.AssetCheckResult) -> None:

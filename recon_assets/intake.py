@@ -199,7 +199,16 @@ _WINDOWS_MAX = 400
 
 
 def arrival_verdict(intake: Intake, now: datetime) -> dg.AssetCheckResult:
-    """Looks for expected files at the newest windows, from that of the first received file on, and for rejected files at all."""
+    """The result of the check, from ``missing_files``."""
+    late = missing_files(intake, now)
+    description = f"{len(late)} files or sources are missing, first {late[0]}" if late else "no expected file is late, and none is rejected"
+    metadata = {"late": dg.MetadataValue.json(late[:100]), "missing": dg.MetadataValue.int(len(late))}
+    return dg.AssetCheckResult(passed=not late, description=description, metadata=metadata, severity=dg.AssetCheckSeverity.ERROR)
+
+
+def missing_files(intake: Intake, now: datetime) -> list[str]:
+    """Sources that take no file, expected files that are late at the newest windows, from that of the first received file on, and
+    rejected files of any window."""
     grid = intake.config.grid
     first, last = intake.tracking.first_window(), grid.index(now)
     begin = max(grid.index(grid.parse(first)), last - _WINDOWS_MAX) if first is not None else last + 1
@@ -209,10 +218,7 @@ def arrival_verdict(intake: Intake, now: datetime) -> dg.AssetCheckResult:
     for window in windows:
         expected = arrivals(grid, intake.sources, window, landed.get(name_of(window), []))
         late += [f"{name_of(window)}: {arrival.missing}" for arrival in expected if arrival.late(now)]
-    late += [f"{file.shown}, file {file.id}, is rejected: {file.reason}" for file in standing_of(intake).rejected]
-    description = f"{len(late)} files or sources are missing, first {late[0]}" if late else "no expected file is late, and none is rejected"
-    metadata = {"late": dg.MetadataValue.json(late[:100])}
-    return dg.AssetCheckResult(passed=not late, description=description, metadata=metadata, severity=dg.AssetCheckSeverity.ERROR)
+    return late + [f"{file.shown}, file {file.id}, is rejected: {file.reason}" for file in standing_of(intake).rejected]
 
 
 def missing_now(intake: Intake, now: datetime) -> str:

@@ -34,7 +34,7 @@ def caveats(store: ObjectStore, config: Config, state: State, waiting: Due | Non
     waiting = due(store, config, state) if waiting is None else waiting
     found = [_changed_rules(config, state), _nothing_processed(state, waiting)]
     found += [_marked(state, *mark) for mark in _MARKS]
-    return [caveat for caveat in (*found, *_waiting(store, config, state, waiting), *_received(config)) if caveat is not None]
+    return [caveat for caveat in (*found, *waiting_caveats(store, config, state, waiting), *_received(config)) if caveat is not None]
 
 
 def _changed_rules(config: Config, state: State) -> Caveat | None:
@@ -73,7 +73,8 @@ def _marked(state: State, mark: Mark, kind: str, text: str, wrong: bool) -> Cave
     return Caveat(kind, text.format(named(windows), verb), tuple(windows), wrong)
 
 
-def _waiting(store: ObjectStore, config: Config, state: State, waiting: Due) -> Iterable[Caveat]:
+def waiting_caveats(store: ObjectStore, config: Config, state: State, waiting: Due) -> Iterable[Caveat]:
+    """Closed windows that are not processed, and why, as far as that is known; and open windows that hold files."""
     if waiting.bad:
         unreadable = tuple(waiting.bad)
         first_reason = without_window(waiting.bad[unreadable[0]], unreadable[0])

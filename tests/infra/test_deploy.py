@@ -64,6 +64,14 @@ def test_defaults_that_are_told_are_those_of_the_template() -> None:
                 ), name
 
 
+def test_each_alarm_has_a_line_that_says_what_to_do() -> None:
+    table = PAGE.split("## 8. Alarms")[1].split("\n\n")[2]
+    rows = [line.strip("|").split("|") for line in table.splitlines()[2:]]
+    assert all(len(row) == 3 and all(cell.strip() for cell in row) for row in rows), rows
+    named = {name for row in rows for name in re.findall(r"`(\w+Alarm)`", row[0])}
+    assert named == {name for name, one in template()["Resources"].items() if one["Type"] == "AWS::CloudWatch::Alarm"}
+
+
 def blocks() -> list[str]:
     """Indented or inline pieces of recon.yaml."""
     indented = [textwrap.dedent(found) for found in re.findall(r"(?:^ {4,}\S.*\n)+", PAGE, re.MULTILINE)]

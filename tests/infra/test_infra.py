@@ -228,8 +228,16 @@ def test_everything_that_can_go_wrong_has_an_alarm_that_somebody_is_told_of() ->
     alarms = {one["Properties"]["MetricName"]: one for one in RESOURCES.values() if one["Type"] == "AWS::CloudWatch::Alarm"}
     assert set(alarms) == {
         *("ApproximateNumberOfMessagesVisible", "Errors", "Throttles", "WriteThrottleEvents", "ReadThrottleEvents"),
-        *("FreeStorageSpace", "CPUUtilization", "SecondsBehind", "TableCommitsBehind", "IsIdle", "Invocations", "IteratorAge"),
-        *("ComputeSeconds", "ApproximateAgeOfOldestMessage"),
+        *("FreeStorageSpace", "CPUUtilization", "IsIdle", "Invocations", "IteratorAge", "ComputeSeconds", "ApproximateAgeOfOldestMessage"),
+        *(
+            "SecondsBehind",
+            "TableSecondsBehind",
+            "DaemonTicks",
+            "TicksFailed",
+            "WindowsQuarantined",
+            "CertificatesNotTying",
+            "FilesMissing",
+        ),
     }
     for one in alarms.values():
         assert one["Properties"]["AlarmActions"] == [{"Ref": "Alarms"}]

@@ -10,7 +10,6 @@ from typing import cast
 import boto3
 import dagster as dg
 import pytest
-from aws_template import template
 from loopback import free_port
 from moto import mock_aws
 from small_reconciliation import landed, made, run, window
@@ -150,8 +149,6 @@ def test_the_sensor_tells_cloudwatch_once_a_minute_where_a_stack_is_named(
         least, most = ((instant - border).total_seconds() for instant in (now, datetime.now(UTC)))
         assert least - 1 <= told("ledger")["Maximum"] <= most + 1
         assert told("ledger", "orders")["SampleCount"] == 1  # moto counts what has more dimensions, too
-        (alarm,) = (one for one in template()["Resources"].values() if one["Properties"].get("MetricName") == "SecondsBehind")
-        assert (alarm["Properties"]["Namespace"], [one["Name"] for one in alarm["Properties"]["Dimensions"]]) == ("Recon", ["Stack"])
     monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDWATCH", f"http://127.0.0.1:{free_port()}")
     tick = ticks(opened, instance)
     assert "; CloudWatch got no figure: EndpointConnectionError; the role needs" in tick()
