@@ -41,7 +41,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["recon", "recon.*", "recon_assets*", "resources*", "jobs*"]),
-    package_data={"recon": ["py.typed", "operations/packaging/emr-bootstrap.sh", "samples/*/*"]},
+    package_data={"recon": ["py.typed", "operations/packaging/emr-bootstrap.sh", "samples/*/*", "exports/*.html"]},
     # Where resources.dagster_instance.top_level_file looks for them, if Recon is installed and there is no source tree.
     data_files=[("share/recon", ["workspace.yaml", "dagster.yaml"])],
     install_requires=[
@@ -62,6 +62,7 @@ setup(
         "typer>=0.29",
         "rich>=14",
         "xlsxwriter>=3.2",
+        "Jinja2>=3.1",
         "zstandard>=0.25",
         "xlrd>=2.0.2,<3",
         "dbfread>=2.0.7,<3",

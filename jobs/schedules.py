@@ -12,11 +12,14 @@ from recon.operations.upkeep import tidy
 from recon.planning.due import due_after_closing, waiting
 from recon.planning.ranges import ranges
 from recon.reading.breaks import by_status
+from recon.reading.day import day_report, last_day_over
 from recon.stages.work import Work
+from recon.state.kept_rules import rules_of
 from recon.state.timeline import State
 from recon.storage import clock
 from recon.storage.roles import role_of
-from recon_assets.assets import asset_key
+from recon_assets.assets import CERTIFICATES, asset_key
+from recon_assets.day_metadata import of_day
 from recon_assets.metadata import of_statuses
 from recon_assets.partitions import chosen_tags, cron_of, key_of, zone_of
 from recon_assets.retries import COMPUTE, errors_as_failures
@@ -78,6 +81,16 @@ def _by_status(work: Work, config: Config, state: State) -> dg.AssetObservation:
     return dg.AssetObservation(asset_key(config.name, "stateful_artifacts"), partition=key_of(config.grid, newest), metadata=figures)
 
 
+def _day(work: Work, config: Config, state: State) -> dg.AssetObservation | None:
+    """The report of the newest day that is over, observed on its last processed window; None before there is one."""
+    day = last_day_over(config, state, clock.now(work.store))
+    if day is None:
+        return None
+    report = day_report(work.store, config, rules_of(work.store, config, state.rules), state, day)
+    window = report.through or max(state.windows)
+    return dg.AssetObservation(asset_key(config.name, CERTIFICATES), partition=key_of(config.grid, window), metadata=of_day(report))
+
+
 def upkeep_job(config: Config) -> dg.JobDefinition:
     """The job ``<name>_upkeep``: one step, without windows."""
     store = resource_key(config.name)
@@ -91,6 +104,8 @@ def upkeep_job(config: Config) -> dg.JobDefinition:
             context.log.info(str(done))
             if (state := work.head()).runs:
                 context.log_event(_by_status(work, config, state))
+                if (observed := _day(work, config, state)) is not None:
+                    context.log_event(observed)
 
     @dg.job(
         name=job_name(config, UPKEEP),

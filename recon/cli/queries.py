@@ -63,25 +63,11 @@ def _status_of(answer: dict[str, Any], json: bool) -> int:
 
 def _status_of_window(answer: dict[str, Any]) -> int:
     """1 for a window that is short, does not tie, could not be processed, has every row rejected, or lacks a received or expected file."""
-    from recon.reading.caveats import without_window
+    from recon.reading.status import wrong_in
 
-    arrived, rejected, window = answer["received"]["rows"], answer["rejected"]["rows"], answer["window"]
-    wrong = []
-    if answer["short"]:
-        wrong.append(f"SHORT: it was closed with {answer['received']['files']} of {answer['expected']['files']} expected files")
-    if answer["quarantined"] is not None:
-        wrong.append(f"it could not be processed: {without_window(answer['quarantined']['reason'], window)}")
-    if answer["rules_changed"]:
-        wrong.append("the rules changed: nothing is processed until 'recon rebuild'")
-    if answer["ties"] is False:
-        wrong.append("its certificate does not tie")
-    if arrived and arrived == rejected:
-        wrong.append(f"every row was rejected; 'recon rejects {window}' says why")
-    if answer["closed"] and (missing := answer["not_landed"]["missing"]):
-        wrong.append(f"it was closed without {count(len(missing), 'expected file')}: {', '.join(missing)}")
-    wrong += answer["not_landed"]["wrong"]
+    wrong = wrong_in(answer)
     for what in wrong:
-        warn(f"window {window}: {what}")
+        warn(f"window {answer['window']}: {what}")
     return 1 if wrong else 0
 
 

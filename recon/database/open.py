@@ -28,8 +28,14 @@ def open_database(place: Place, read_secret: ReadSecret = boto3_secret) -> Datab
 
     Raises WrongUsage where a library or a secret is missing, or the tables are newer than this version; TryAgain where it is away."""
     if (path := _sqlite_file(place)) is not None:
-        return _opened(f"sqlite:///{path}", str(path))
-    return _opened(_postgres(place.database, read_secret), str(place.database.url))
+        return _opened(f"sqlite:///{path}", shown_of(place))
+    return _opened(_postgres(place.database, read_secret), shown_of(place))
+
+
+def shown_of(place: Place) -> str:
+    """The location of a configuration's database for messages, without credentials."""
+    path = _sqlite_file(place)
+    return str(place.database.url) if path is None else str(path)
 
 
 def is_there(place: Place) -> bool:

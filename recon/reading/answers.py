@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from recon.reading.breaks import Chosen, Scope
     from recon.reading.caveats import Caveat
+    from recon.reading.day import DayReport
     from recon.reading.served import Known
     from recon.reading.show import Lookup
     from recon.serving.dynamodb import TableClient
@@ -205,6 +206,13 @@ class Answers:
         if window is None:
             return status(self.store(), self.config, self.state(), figures_of)
         return window_status(self.store(), self.config, self.state(), self.config.grid.parse(window))
+
+    def report(self, day: str) -> DayReport:
+        """The report of a business day, ``2026-11-01``: its windows with their certificates, and the breaks at its end."""
+        from recon.reading.day import day_report
+
+        state = self.state()
+        return day_report(self.store(), self.config, self._rules(state), state, day)
 
     def _rules(self, state: State) -> Config:
         """The rules by which a state was made: the current rules, or those that the store kept."""

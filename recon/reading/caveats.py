@@ -34,7 +34,7 @@ def caveats(store: ObjectStore, config: Config, state: State, waiting: Due | Non
     waiting = due(store, config, state) if waiting is None else waiting
     found = [_changed_rules(config, state), _nothing_processed(state, waiting)]
     found += [_marked(state, *mark) for mark in _MARKS]
-    return [caveat for caveat in (*found, *waiting_caveats(store, config, state, waiting), *_received(config)) if caveat is not None]
+    return [caveat for caveat in (*found, *waiting_caveats(store, config, state, waiting), *_received(store, config)) if caveat is not None]
 
 
 def _changed_rules(config: Config, state: State) -> Caveat | None:
@@ -97,9 +97,9 @@ def waiting_caveats(store: ObjectStore, config: Config, state: State, waiting: D
         yield Caveat("open", f"{named(waiting.open)} {holds}; close a complete window with 'recon close W'", waiting.open, wrong=False)
 
 
-def _received(config: Config) -> Iterable[Caveat]:
+def _received(store: ObjectStore, config: Config) -> Iterable[Caveat]:
     """Sources with a mistake, and received files that are not in their window. Where the database is away, nobody knows of any."""
-    found = not_landed(config)
+    found = not_landed(store, config)
     for name, error in found.broken.items():
         yield Caveat("source_broken", f"the source {name} takes no file: {error}")
     if found.unknown is not None:

@@ -9,11 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from recon.config import Config
 from recon.errors import TryAgain
+from recon.intake import landing_log
+from recon.intake.manifests import read_manifest
 from recon.intake.sources.folder import has_sources
 from recon.model.windows import name_of
+from recon.storage.port import ObjectStore
 
 if TYPE_CHECKING:
+    from recon.intake.sources.site import Intake
     from recon.intake.sources.tracking import Tracked
+
+_LOOKED_AT = 20
+"""The newest windows that are looked at for files of sources, where the database has no file."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +63,17 @@ class NotLanded:
         }
 
 
-def not_landed(config: Config) -> NotLanded:
+def not_landed(store: ObjectStore, config: Config) -> NotLanded:
     """The files as the database has them now; none for a site without sources."""
-    return _found(config, None)
+    return _found(store, config, None)
 
 
-def not_landed_in(config: Config, window: datetime) -> NotLanded:
+def not_landed_in(store: ObjectStore, config: Config, window: datetime) -> NotLanded:
     """Those that are of ``window``, or of nobody knows which: a column tells it, and no row of the file was read."""
-    return _found(config, window)
+    return _found(store, config, window)
 
 
-def _found(config: Config, window: datetime | None) -> NotLanded:
+def _found(store: ObjectStore, config: Config, window: datetime | None) -> NotLanded:
     if not has_sources(config):
         return NotLanded()
     from recon.intake.sources.closing import missing_by_name
@@ -78,7 +85,7 @@ def _found(config: Config, window: datetime | None) -> NotLanded:
     broken = {name: str(error) for name, error in intake.broken.items()}
     try:
         standing = standing_of(intake)
-        found = NotLanded(standing.rejected, standing.open, stopped(intake, standing), broken)
+        found = NotLanded(standing.rejected, standing.open, stopped(intake, standing), broken, unknown=_lost(store, intake))
         if window is None:
             return found
         name = name_of(window)
@@ -93,6 +100,25 @@ def _found(config: Config, window: datetime | None) -> NotLanded:
         stopped={source: bad for source, bad in found.stopped.items() if any(file.source == source for file in waiting)},
         missing=missing,
     )
+
+
+def _lost(store: ObjectStore, intake: Intake) -> str | None:
+    """Why the database cannot be that of the store: it has no file, and one of the newest windows has a file of a source."""
+    from recon.database.open import is_there, shown_of
+
+    there = is_there(intake.config)
+    if there and not intake.tracking.is_empty():
+        return None
+    for name in sorted(landing_log.since(store)[0], reverse=True)[:_LOOKED_AT]:
+        manifest = read_manifest(store, intake.config.grid.parse(name))
+        origin = next((file.origin for file in (manifest.files if manifest else ()) if file.origin), None)
+        if origin is not None:
+            what = "has no file" if there else "does not exist"
+            return (
+                f"the database {shown_of(intake.config)} {what}, but window {name} has {origin['file']} of the source {origin['source']}; "
+                "restore the database, or correct 'database' in recon.yaml; 'recon doctor' lists the differences"
+            )
+    return None
 
 
 def _shown(file: Tracked) -> dict[str, Any]:

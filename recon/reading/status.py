@@ -13,7 +13,7 @@ from recon.intake.manifests import read_manifest
 from recon.model.windows import name_of
 from recon.planning.closing import processed, why_not
 from recon.planning.due import due
-from recon.reading.caveats import caveats
+from recon.reading.caveats import caveats, without_window
 from recon.reading.completeness import completeness
 from recon.reading.not_landed import not_landed_in
 from recon.state import amplification
@@ -120,7 +120,7 @@ def window_status(store: ObjectStore, config: Config, state: State, window: date
         "rules_changed": state.rules not in ("", config.rules_version),
         "ties": certificates[-1]["ties"] if certificates else None,
         **completeness(store, config, state, window, manifest),
-        "not_landed": not_landed_in(config, window).to_json(),
+        "not_landed": not_landed_in(store, config, window).to_json(),
         "closed": manifest is not None and manifest.closed,
         "short": manifest is not None and manifest.short,
         "landed_revision": manifest.revision if manifest else 0,
@@ -132,3 +132,24 @@ def window_status(store: ObjectStore, config: Config, state: State, window: date
         "certificate": certificates[-1] if certificates else None,
         "certificates": len(certificates),
     }
+
+
+def wrong_in(answer: Mapping[str, Any]) -> list[str]:
+    """What a person has to act on in a window, a sentence each; ``answer``: what ``window_status`` returned. Empty: the window is right,
+    or it waits for nothing but time, its files or the next run."""
+    arrived, rejected, window = answer["received"]["rows"], answer["rejected"]["rows"], answer["window"]
+    wrong = []
+    if answer["short"]:
+        wrong.append(f"SHORT: it was closed with {answer['received']['files']} of {answer['expected']['files']} expected files")
+    if answer["quarantined"] is not None:
+        wrong.append(f"it could not be processed: {without_window(answer['quarantined']['reason'], window)}")
+    if answer["rules_changed"]:
+        wrong.append("the rules changed: nothing is processed until 'recon rebuild'")
+    if answer["ties"] is False:
+        wrong.append("its certificate does not tie")
+    if arrived and arrived == rejected:
+        wrong.append(f"every row was rejected; 'recon rejects {window}' says why")
+    if answer["closed"] and (missing := answer["not_landed"]["missing"]):
+        files = "1 expected file" if len(missing) == 1 else f"{len(missing):,} expected files"
+        wrong.append(f"it was closed without {files}: {', '.join(missing)}")
+    return [*wrong, *answer["not_landed"]["wrong"]]

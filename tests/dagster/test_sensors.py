@@ -27,7 +27,7 @@ from recon.planning.candidates import Ready
 from recon.stages import reduce
 from recon.state.certificates import uncertified
 from recon.storage import lease
-from recon_assets.assets import asset_key
+from recon_assets.assets import CERTIFICATES, asset_key
 from recon_assets.partitions import range_tags
 from recon_assets.retries import AGAIN_AT_TAG
 from resources.stores import ReconciliationStore
@@ -382,6 +382,12 @@ def test_upkeep_says_money_by_status_as_numbers_that_plot(tmp_path: Path, instan
     assert (figures["money_BREAK_EUR"], figures["money_BREAK_USD"]) == (12.25, 0.5)
     exact = [(row.data["status"], row.data["currency"], row.data["amount"]) for row in observed.metadata["by_status"].records]
     assert ("BREAK", "EUR", "12.25") in exact
+    (record,) = instance.fetch_observations(asset_key("orders", CERTIFICATES), limit=5).records
+    observed = record.asset_observation
+    assert observed is not None
+    assert (observed.partition, observed.metadata["day"].value, observed.metadata["verdict"].value) == (window(1), "2026-11-01", "right")
+    assert [row.data["in"] for row in observed.metadata["windows"].records] == [3, 1]
+    assert "EUR: 12.25" in str(observed.metadata["open_amounts"].value)
 
 
 def opened_manifest(opened: Reconciliation, hour: int) -> Any:

@@ -36,7 +36,7 @@ COMMANDS = [
         "compact",
         "copy",
     ),
-    *("status", "certificate", "show", "breaks", "rejects", "duplicates", "export", "transform", "serve", "doctor"),
+    *("status", "certificate", "report", "show", "breaks", "rejects", "duplicates", "export", "transform", "serve", "doctor"),
 ]
 GROUPS = {
     "index": ["update", "rebuild", "status"],

@@ -147,6 +147,11 @@ class Tracking:
         with self.database.read() as connection:
             return [_tracked(row) for row in connection.execute(query)]
 
+    def is_empty(self) -> bool:
+        """Whether no file was ever received."""
+        with self.database.read() as connection:
+            return connection.execute(sa.select(FILES.c.id).where(FILES.c.reconciliation == self.reconciliation).limit(1)).first() is None
+
     def uncorrected(self) -> list[Tracked]:
         """The rejected files of which no later file of the same source and series ever landed in their window, in order of arrival; without
         those that were taken back out of a window. A file whose window nobody knows is corrected by none."""

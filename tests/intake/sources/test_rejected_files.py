@@ -12,6 +12,7 @@ from sources_site import deliver_one, inbox, site
 
 import recon as library
 from recon.api import Reconciliation
+from recon.database import open_database
 
 GOOD, BAD = "Konto;Betrag\na;1\n", "Konto;Betrag\na;1\n;2\n"
 DAY = "day: {column: Tag, required: true}"
@@ -314,3 +315,24 @@ def test_a_snapshot_replaces_its_older_version_in_its_own_window_only(tmp_path: 
     deliver_one(r, "Konto;Betrag\n2026-11-01;3\n")
     found = [(file.window, file.state, file.kept) for file in r.intake().tracking.files()]
     assert found == [("2026-11-01T00:00Z", "superseded", 1), ("2026-11-02T00:00Z", "landed", 1), ("2026-11-01T00:00Z", "landed", 1)]
+
+
+@pytest.mark.parametrize("loss", ["deleted", "another"])
+def test_a_database_that_was_lost_is_named_where_the_store_has_files_of_sources(tmp_path: Path, recon: Call, loss: str) -> None:
+    r = site(tmp_path)
+    config = ("--config", str(r.config.path))
+    (inbox(r) / "bank_20261101_1.csv").write_text(GOOD)
+    assert land(recon, r).status == 0
+    assert recon("status", *config).status == 0
+    open_database(r.config).engine.dispose()
+    (file,) = tmp_path.rglob("recon.sqlite")
+    file.rename(file.with_suffix(".lost"))
+    if loss == "another":
+        r.config.path.write_text(f"{r.config.path.read_text()}\ndatabase: {{url: other.sqlite}}\n")
+        library.open(r.config.path).intake().tracking.files()
+        file = tmp_path / "other.sqlite"
+    said = recon("status", *config)
+    assert said.status == 1
+    assert f"the database {file} {'does not exist' if loss == 'deleted' else 'has no file'}, but window 2026-11-01T00:00Z has" in said.err
+    assert "restore the database" in said.err
+    assert not file.with_name("recon.sqlite").exists()
