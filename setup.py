@@ -60,6 +60,7 @@ setup(
         "itsdangerous>=2.2,<3",
         "psutil>=7,<8",
         "typer>=0.29",
+        "urllib3>=2.6,<3",  # posts to webhooks; dagster and boto3 bring it along
         "rich>=14",
         "xlsxwriter>=3.2",
         "Jinja2>=3.1",

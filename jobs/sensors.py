@@ -82,7 +82,7 @@ def reconciliation_sensors(config: Config) -> list[dg.SensorDefinition]:
 def _sensor(
     config: Config, stage: str, job: str | None, description: str, tick: Tick, failed: Failed = lambda cursor: cursor
 ) -> dg.SensorDefinition:
-    store, last = resource_key(config.name), _LastTick()
+    store, last = resource_key(config.name), LastTick()
 
     @dg.sensor(
         name=f"{config.name}_{stage}_sensor",
@@ -130,7 +130,7 @@ class Reasons:
             context.log.info(reason)
 
 
-class _LastTick(Reasons):
+class LastTick(Reasons):
     """The timeline as the last tick read it, since reading 100,000 windows takes longer than a tick."""
 
     def __init__(self) -> None:

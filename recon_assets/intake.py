@@ -11,6 +11,7 @@ from recon.config import Config
 from recon.errors import NotReady, WrongInput
 from recon.intake.sources.arrivals import arrivals
 from recon.intake.sources.deliver import Delivered, deliver, process_open
+from recon.intake.sources.late import late_files
 from recon.intake.sources.load import load_sources
 from recon.intake.sources.site import Intake
 from recon.intake.sources.standing import standing_of
@@ -195,9 +196,6 @@ def arrival_check(config: Config) -> dg.AssetChecksDefinition:
     return check
 
 
-_WINDOWS_MAX = 400
-
-
 def arrival_verdict(intake: Intake, now: datetime) -> dg.AssetCheckResult:
     """The result of the check, from ``missing_files``."""
     late = missing_files(intake, now)
@@ -209,15 +207,8 @@ def arrival_verdict(intake: Intake, now: datetime) -> dg.AssetCheckResult:
 def missing_files(intake: Intake, now: datetime) -> list[str]:
     """Sources that take no file, expected files that are late at the newest windows, from that of the first received file on, and
     rejected files of any window."""
-    grid = intake.config.grid
-    first, last = intake.tracking.first_window(), grid.index(now)
-    begin = max(grid.index(grid.parse(first)), last - _WINDOWS_MAX) if first is not None else last + 1
-    windows = [grid.at(index) for index in range(begin, last + 1)]
-    landed = by_window(intake.tracking.files(state="landed", window=tuple(map(name_of, windows))))
     late = [f"source {name} takes no file: {error}" for name, error in intake.broken.items()]
-    for window in windows:
-        expected = arrivals(grid, intake.sources, window, landed.get(name_of(window), []))
-        late += [f"{name_of(window)}: {arrival.missing}" for arrival in expected if arrival.late(now)]
+    late += [f"{found.window}: {found.text}" for found in late_files(intake, now)]
     return late + [f"{file.shown}, file {file.id}, is rejected: {file.reason}" for file in standing_of(intake).rejected]
 
 

@@ -109,6 +109,7 @@ def _place(reader: _RuleReader, types: Mapping[str, Type]) -> Place:
         warehouse=sections.warehouse,
         records=sections.records,
         service=sections.service,
+        observability=sections.observability,
         prices=sections.prices.replaced,
     )
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from recon.config.observability import Observability
 from recon.config.service import ServiceSettings
 from recon.config.settings import (
     Cache,
@@ -128,6 +129,7 @@ class Place:
     warehouse: WarehouseSettings
     records: RecordSettings
     service: ServiceSettings
+    observability: Observability
     prices: Prices
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from recon.config.fields import Duration, Section, Text, Texts, as_list, mistake, mistakes_in, parsed, written
+from recon.config.observability import Observability
 from recon.config.service import ServiceSettings
 from recon.config.settings import (
     Cache,
@@ -143,6 +144,7 @@ class Sections(Section):
     warehouse: WarehouseSettings = WarehouseSettings()
     records: RecordSettings = RecordSettings()
     service: ServiceSettings = ServiceSettings()
+    observability: Observability = Observability()
     key: Annotated[tuple[KeyColumn, ...], BeforeValidator(_key_columns), Field(min_length=1, max_length=16)]
     windows: WindowsSection
     events: EventsSection = EventsSection()

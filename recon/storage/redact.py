@@ -38,6 +38,11 @@ def redacted(text: str) -> str:
     return text
 
 
+def shareable(text: str) -> str:
+    """The first line of an error, for systems outside of Recon: without secrets, and without quoted texts, which may be event data."""
+    return redacted(_QUOTED.sub(REDACTED, text.strip().partition("\n")[0]))[:LINE_LENGTH_MAX]
+
+
 def shareable_lines(lines: Iterable[str], most: int) -> list[str]:
     """The last ``most`` lines of a known form: Recon's own errors, warnings and errors of Java's loggers, classes of errors, exit codes.
     Other lines may hold event data and are dropped; quoted texts in the known ones are redacted."""
@@ -50,4 +55,4 @@ def _shareable(line: str) -> str | None:
         return redacted(line)[:LINE_LENGTH_MAX]
     if not (_LEVELS.match(line) or _ERRORS.match(line) or _ENDED.match(line)):
         return None
-    return redacted(_QUOTED.sub(REDACTED, line))[:LINE_LENGTH_MAX]
+    return shareable(line)

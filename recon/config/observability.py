@@ -1,0 +1,48 @@
+"""The section ``observability`` of ``recon.yaml``: what Recon reports to other systems. Without it, it reports nothing."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import Field, field_validator, model_validator
+
+from recon.config.fields import Section, mistake
+from recon.config.settings import Secret
+
+_ADDRESS = re.compile(r"https?://[^\s/@]+(/[^\s@]*)?\Z")
+
+
+class Webhook(Section):
+    """Where messages about incidents are sent, in the form of Slack's webhooks. ``url``: the address, if it is no secret.
+    ``secret``: the address is a secret; see ``Cache``. ``ui``: address of Dagster's UI, for links. ``timeout_s``: of one message."""
+
+    url: str | None = None
+    secret: Secret | None = None
+    ui: str | None = None
+    timeout_s: Annotated[float, Field(ge=0.1, le=30)] = 5
+
+    @field_validator("url", "ui")
+    @classmethod
+    def _address(cls, url: str | None) -> str | None:
+        if url is not None and not _ADDRESS.match(url):
+            # The message does not repeat an address that may be a secret.
+            raise mistake("is no address; write https://host/path, without user and password")
+        return url
+
+    @model_validator(mode="after")
+    def _one_address(self) -> Webhook:
+        if self.url is not None and self.secret is not None:
+            raise mistake("name either url or secret; Slack's addresses are secrets")
+        return self
+
+    @property
+    def on(self) -> bool:
+        """Whether messages are sent."""
+        return self.url is not None or self.secret is not None
+
+
+class Observability(Section):
+    """What is reported, and where to."""
+
+    webhook: Webhook = Webhook()
