@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from recon.config import Config, Place, load_config, load_place
+from recon.errors import WrongUsage
 from recon.model.moments import Upto, upto
 from recon.model.windows import name_of
 from recon.state.timeline import State, Timeline
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from recon.reading.breaks import Chosen, Scope
     from recon.reading.caveats import Caveat
     from recon.reading.day import DayReport
+    from recon.reading.scans.scan import Kind, Scan
     from recon.reading.served import Known
     from recon.reading.show import Lookup
     from recon.serving.dynamodb import TableClient
@@ -133,6 +136,40 @@ class Answers:
         timeline = self._read_timeline()
         rules = self._rules(timeline.at(min(max(commit, 1), timeline.head().commit)))
         return of_commit(self.store(), rules, timeline, commit)
+
+    def scan(
+        self,
+        kind: Kind = "artifacts",
+        *,
+        columns: Sequence[str] | None = None,
+        keys: Sequence[str | Sequence[str]] | None = None,
+        key_range: tuple[str | None, str | None] | None = None,
+        windows: tuple[str, str] | None = None,
+        commit: int | None = None,
+    ) -> Scan:
+        """A lazy table of ``artifacts``, ``events``, ``rejects`` or ``certificates`` at one commit, the newest by default, in memory that
+        does not grow with it; DuckDB, Polars and pandas take it. Only the bytes of the columns, keys and windows that are asked for are
+        read, as far as the files allow; see docs/embedding.md.
+
+        ``keys``: some keys; of a key of several columns, a list of values each. ``key_range``: the first and the last text of keys, None
+        for an open end. ``windows``: the first and the last window; of artifacts, those that the windows touch."""
+        from recon.config.key import key_asked
+        from recon.reading.scans.scan import Scan, checked
+        from recon.reading.scans.selection import Selection, Site
+
+        state = self.state() if commit is None else self._read_timeline().at(self._existing(commit))
+        rules = self._rules(state)
+        asked = None if keys is None else tuple(key_asked(rules, (key,) if isinstance(key, str) else key) for key in keys)
+        span = None if windows is None else tuple(name_of(self.place.grid.parse(window)) for window in windows)
+        chosen = Selection(None if columns is None else tuple(columns), asked, key_range, cast("tuple[str, str] | None", span))
+        return checked(Scan(kind, Site(self.store(), rules, state), chosen))
+
+    def _existing(self, commit: int) -> int:
+        """The number of a commit. Raises WrongUsage where there is no such commit."""
+        newest = self._read_timeline().head().commit
+        if not 1 <= commit <= newest:
+            raise WrongUsage(f"there is no commit {commit}; the newest is {newest}")
+        return commit
 
     def export(self, file: str | Path, as_of: str | None = None, known_at: str | None = None, through: str | None = None) -> int:
         """Writes all artifacts to a file; csv, jsonl, parquet or xlsx by its suffix. Returns the rows."""

@@ -54,11 +54,11 @@ def of_commit(store: ObjectStore, config: Config, timeline: Timeline, commit: in
 
 
 def _laid_out(store: ObjectStore, config: Config, state: State, places: ExistingPlaces | None) -> pa.Table:
-    with table_of(store, config, state, records=iter(()) if places is None else _batches(store, places)) as connection:
+    with table_of(store, config, state, records=iter(()) if places is None else records_at(store, places)) as connection:
         return connection.sql("FROM artifacts ORDER BY key").to_arrow_table()
 
 
-def _batches(store: ObjectStore, places: ExistingPlaces) -> Iterator[pa.Table]:
+def records_at(store: ObjectStore, places: ExistingPlaces) -> Iterator[pa.Table]:
     """hi, lo and record, some at a time."""
     import pyarrow as pa
 

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from recon.config import Config
 from recon.model.windows import name_of
 from recon.state import reduced
-from recon.state.committed import committed_figures
-from recon.state.timeline import State
+from recon.state.timeline import Mark, State
 from recon.storage import parquet
-from recon.storage.port import ObjectStore
-from recon.storage.scratch import local_copy, scratch_folder
+from recon.storage.port import NotFound, ObjectStore
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+COLUMNS = ("window", "file", "line", "reason", "raw")
+
+
+def schema() -> pa.Schema:
+    """The columns with their types."""
+    import pyarrow as pa
+
+    return pa.schema([(name, pa.int64() if name == "line" else pa.string()) for name in COLUMNS])
 
 
 def rejects(store: ObjectStore, config: Config, state: State, window: datetime | None = None) -> pa.Table:
@@ -25,41 +32,49 @@ def rejects(store: ObjectStore, config: Config, state: State, window: datetime |
     import pyarrow as pa
 
     chosen = sorted(state.windows) if window is None else [name_of(window)]
-    schema = pa.schema(
-        [
-            ("window", pa.string()),
-            ("file", pa.string()),
-            ("line", pa.int64()),
-            ("reason", pa.string()),
-            ("raw", pa.string()),
-        ]
-    )
-    tables = [schema.empty_table()]
-    for name, committed in committed_figures(store, state, chosen).items():
-        if not committed["rejected"]["rows"] and not committed.get("source_rejected"):
-            continue
-        figures = reduced.read(store, committed["folder"])
-        tables += [_by_source(store, name, file["origin"], schema) for file in figures.files if file.get("origin", {}).get("rejects")]
-        if not committed["rejected"]["rows"]:
-            continue
-        with scratch_folder(store) as scratch:
-            path = reduced.local_file(store, committed["folder"], reduced.SET_ASIDE, scratch)
-            table = parquet.read(path, ["file", "line", "reason", "raw"], [("kind", "=", "rejected")])
-        names = pa.array([file["name"] for file in figures.files], pa.string()).take(table.column("file").combine_chunks())
-        columns = [
-            pa.array([name] * table.num_rows, pa.string()),
-            names,
-            *(table.column(c) for c in ("line", "reason", "raw")),
-        ]
-        tables.append(pa.table(columns, schema=schema))
-    return pa.concat_tables(tables).sort_by([("window", "ascending"), ("file", "ascending"), ("line", "ascending")])
+    marked = [(name, state.windows[name]) for name in chosen if name in state.windows]
+    found = [table for name, at in marked if at.has(Mark.REJECTED) for table in rejected_in(store, name, at.folder, COLUMNS)]
+    order = [("window", "ascending"), ("file", "ascending"), ("line", "ascending")]
+    return pa.concat_tables([schema().empty_table(), *found]).sort_by(order)
 
 
-def _by_source(store: ObjectStore, window: str, origin: Mapping[str, Any], schema: pa.Schema) -> pa.Table:
+def rejected_in(store: ObjectStore, window: str, folder: str, columns: Sequence[str]) -> list[pa.Table]:
+    """The rejected rows of a window whose reduced files are in ``folder``, with some of COLUMNS, of which alone the bytes are read: first
+    those that a source rejected, then those of the landed files."""
+    figures = reduced.read(store, folder)
+    found = [_by_source(store, window, file["origin"], columns) for file in figures.files if file.get("origin", {}).get("rejects")]
+    if figures.rejected.rows:
+        found.append(_of_landed(store, window, folder, [file["name"] for file in figures.files], columns))
+    return found
+
+
+def _of_landed(store: ObjectStore, window: str, folder: str, files: Sequence[str], columns: Sequence[str]) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        opened = parquet.open_ranges(store, folder + reduced.SET_ASIDE)
+    except NotFound:
+        raise reduced.gone(folder, reduced.SET_ASIDE) from None
+    table = opened.read(["kind", *(name for name in columns if name != "window")])
+    table = table.filter(pc.equal(table.column("kind"), "rejected"))
+    return _laid_out(table, columns, window=window, file=lambda: pa.array(files, pa.string()).take(table.column("file").combine_chunks()))
+
+
+def _by_source(store: ObjectStore, window: str, origin: Mapping[str, Any], columns: Sequence[str]) -> pa.Table:
     """The rows that a source rejected."""
     import pyarrow as pa
 
-    with scratch_folder(store) as scratch:
-        table = parquet.read(local_copy(store, origin["rejects"], scratch), ["line", "reason", "raw"])
-    alike = [pa.array([text] * table.num_rows, pa.string()) for text in (window, origin["file"])]
-    return pa.table([*alike, *table.columns], schema=schema)
+    # At least one column, so that the number of rows is known.
+    stored = [name for name in columns if name not in ("window", "file")] or ["line"]
+    table = parquet.open_ranges(store, origin["rejects"]).read(stored)
+    return _laid_out(table, columns, window=window, file=lambda: pa.repeat(origin["file"], table.num_rows))
+
+
+def _laid_out(table: pa.Table, columns: Sequence[str], window: str, file: Any) -> pa.Table:
+    """The ``columns`` of a table, with the name of the window and those of the files."""
+    import pyarrow as pa
+
+    made = {"window": lambda: pa.repeat(window, table.num_rows), "file": file}
+    arrays = [made[name]() if name in made else table.column(name) for name in columns]
+    return pa.table(arrays, schema=pa.schema([schema().field(name) for name in columns]))

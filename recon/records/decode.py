@@ -168,7 +168,7 @@ def decode(form: Form, words: Words, start: Ints) -> pa.Table:
     decoder = Decoder(form, words, start)
     columns = {
         "key": decoder.keys(),
-        "status": _statuses(form, decoder),
+        "status": statuses_of(form, decoder),
         "c": _listed(form, decoder),
         "withdrawn": _lists(decoder.withdrawn, names(decoder.gone())),
         "block": _block_structs(form, decoder),
@@ -176,7 +176,7 @@ def decode(form: Form, words: Words, start: Ints) -> pa.Table:
     return pa.table(columns)
 
 
-def _statuses(form: Form, decoder: Decoder) -> pa.Array:
+def statuses_of(form: Form, decoder: Decoder) -> pa.Array:
     if form.statuses is None:
         column = decoder.header_slots()[0]
         return pc.if_else(pa.array(column.valid), column.text, None).cast(pa.string())

@@ -121,7 +121,12 @@ def local_file(store: ObjectStore, folder: str, name: str, scratch: Path) -> Pat
     try:
         return local_copy(store, folder + name, scratch)
     except NotFound:
-        raise Damaged(f"{folder}{name}: gone from the store; run 'recon replay' for its window") from None
+        raise gone(folder, name) from None
+
+
+def gone(folder: str, name: str) -> Damaged:
+    """The error where a file of a finished folder is missing."""
+    return Damaged(f"{folder}{name}: gone from the store; run 'recon replay' for its window")
 
 
 @dataclass(frozen=True)

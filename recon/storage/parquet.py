@@ -6,13 +6,16 @@ DuckDB and Arrow read a folder named ``currency=EUR`` as a column of every file 
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from recon.errors import WrongUsage
+from recon.errors import Damaged, WrongUsage
+from recon.storage.port import ObjectStore
 
 _SPECIAL = re.compile(r"[*?\[]")
 
@@ -59,3 +62,48 @@ def _exactly(path: Path) -> str:
     if "\\" in text:
         raise WrongUsage(f"{text}: a path that holds a backslash and also *, ? or [ cannot be opened; rename the folder")
     return literal(_SPECIAL.sub(r"[\g<0>]", text))
+
+
+def open_ranges(store: ObjectStore, path: str, metadata: Any = None) -> Any:
+    """A ``pyarrow.parquet.ParquetFile`` of an object, of which only the ranges of the columns and row groups that are read are requested.
+    ``metadata``: of the file, if it was opened before; then its end is not read again. One thread at a time may read an opened file.
+
+    Raises NotFound, and Damaged where it is no Parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.ParquetFile(pa.PythonFile(_Ranges(store, path), mode="r"), metadata=metadata, pre_buffer=True)
+    except pa.ArrowInvalid as error:
+        raise Damaged(f"{path}: it is no Parquet file any more ({error}); run 'recon replay' for its window") from None
+
+
+class _Ranges(io.RawIOBase):
+    """An object of a store as a file. Each read is one request of as many bytes as the reader asks for."""
+
+    def __init__(self, store: ObjectStore, path: str) -> None:
+        super().__init__()
+        self._store, self._path, self._at = store, path, 0
+
+    @cached_property
+    def _size(self) -> int:
+        return self._store.size(self._path)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + (self._at if whence == io.SEEK_CUR else self._size if whence == io.SEEK_END else 0)
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        length = size if size >= 0 else self._size - self._at
+        found = self._store.get_range(self._path, self._at, length) if length else b""
+        self._at += length
+        return found
