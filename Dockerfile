@@ -13,6 +13,7 @@ COPY LICENSE README.md dagster.yaml pyproject.toml setup.py workspace.yaml ./
 COPY jobs jobs/
 COPY recon recon/
 COPY recon_assets recon_assets/
+COPY recon_dagster recon_dagster/
 COPY resources resources/
 RUN /opt/recon/bin/pip install --no-cache-dir --disable-pip-version-check ".[${EXTRAS}]"
 

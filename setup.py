@@ -1,8 +1,14 @@
 """Packaging of Recon: the library, its Dagster code and the ``recon`` command."""
 
+import ast
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+from setuptools.command.egg_info import egg_info
+
+# In the wheel these packages are below recon_dagster: docs/decisions/029-names-in-the-wheel.md.
+MOVED, BELOW = ("jobs", "resources"), "recon_dagster"
 
 POSTGRES = ["dagster-postgres>=0.29.27,<1"]
 AWS = ["boto3>=1.43,<2", "obstore>=0.12,<0.13", "dagster-aws>=0.29.27,<1", "redis>=8,<9"]
@@ -15,6 +21,8 @@ TEST = [
     "hypothesis>=6.150",
     "pytest-xdist>=3.8",
     "matplotlib>=3.11",
+    "polars>=2.1,<3",  # a reader of scans
+    "dagster-dg-cli>=1.13.27,<2",  # `dg list defs` in a project with Recon's component
     "openpyxl>=3.1",
     "xlwt>=1.3",
     "python-calamine>=0.9,<0.10",
@@ -32,6 +40,53 @@ TEST = [
 ]
 DEV = ["ruff>=0.17", "mypy>=2.4", "import-linter>=2.17", "types-PyYAML", "types-psutil", "build>=1", "setuptools>=77"]
 
+
+def moved(name: str) -> str:
+    """The name in the wheel of a module or package of the checkout."""
+    return f"{BELOW}.{name}" if name.split(".")[0] in MOVED else name
+
+
+def with_moved_imports(source: str, file: str) -> str:
+    """The source of a module with the names in the wheel in its imports; every statement stays in its line."""
+    lines = source.splitlines(keepends=True)
+    for node in ast.walk(ast.parse(source, file)):
+        if isinstance(node, ast.Import) and any(moved(alias.name) != alias.name for alias in node.names):
+            raise SystemExit(f"{file}, line {node.lineno}: write 'from {node.names[0].name} import ...', which the build can rename")
+        if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module and moved(node.module) != node.module:
+            before, now = f"from {node.module} ", f"from {moved(node.module)} "
+            line = lines[node.lineno - 1]
+            if line.count(before) != 1:
+                raise SystemExit(f"{file}, line {node.lineno}: one import a line, which the build can rename")
+            lines[node.lineno - 1] = line.replace(before, now)
+    return "".join(lines)
+
+
+class BuildPy(build_py):
+    """Puts the moved packages at their place in the wheel. An editable install has the checkout as it is."""
+
+    def get_module_outfile(self, build_dir, package, module):
+        whole = ".".join(package) if isinstance(package, (list, tuple)) else package
+        return super().get_module_outfile(build_dir, (whole if self.editable_mode else moved(whole)).split("."), module)
+
+    def build_module(self, module, module_file, package):
+        built = super().build_module(module, module_file, package)
+        whole = ".".join(package) if isinstance(package, (list, tuple)) else package
+        if not self.editable_mode:
+            out = Path(self.get_module_outfile(self.build_lib, whole, module))
+            out.write_text(with_moved_imports(Path(module_file).read_text(encoding="utf-8"), module_file), encoding="utf-8")
+        return built
+
+
+class EggInfo(egg_info):
+    """Lists the packages that are at the top of the wheel."""
+
+    def run(self):
+        super().run()
+        names = Path(self.egg_info, "top_level.txt")
+        kept = [name for name in names.read_text(encoding="utf-8").split() if name not in MOVED]
+        names.write_text("".join(f"{name}\n" for name in kept), encoding="utf-8")
+
+
 setup(
     name="dagster-recon",  # "recon" on PyPI is a stranger's package; what is imported and typed is recon
     version="0.1.0",
@@ -40,7 +95,8 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_packages(include=["recon", "recon.*", "recon_assets*", "resources*", "jobs*"]),
+    packages=find_packages(include=["recon", "recon.*", "recon_assets*", "recon_dagster*", "resources*", "jobs*"]),
+    cmdclass={"build_py": BuildPy, "egg_info": EggInfo},
     package_data={"recon": ["py.typed", "operations/packaging/emr-bootstrap.sh", "samples/*/*", "exports/*.html"]},
     # Where resources.dagster_instance.top_level_file looks for them, if Recon is installed and there is no source tree.
     data_files=[("share/recon", ["workspace.yaml", "dagster.yaml"])],
@@ -79,9 +135,13 @@ setup(
         "dev": [*TEST, *DEV],
         "aws": AWS,
         "postgres": POSTGRES,
-        "benchmark": [*TEST, "deltalake>=1.6", "pylance>=14", "polars>=2.1,<3", "psycopg2-binary>=2.9"],
+        "benchmark": [*TEST, "deltalake>=1.6", "pylance>=14", "psycopg2-binary>=2.9"],
         "spark": SPARK,
         "service": SERVICE,
     },
-    entry_points={"console_scripts": ["recon = recon.cli:main"]},
+    entry_points={
+        "console_scripts": ["recon = recon.cli:main"],
+        # So that `dg list components` lists the component.
+        "dagster_dg_cli.registry_modules": ["recon_dagster = recon_dagster"],
+    },
 )

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,17 +39,40 @@ from resources.stores import ReconciliationStore, resource_key
 _LOG = logging.getLogger(__name__)
 
 
-def build_definitions(configuration: str | Path | None = None, **overrides: Any) -> dg.Definitions:
+def build_definitions(
+    configuration: str | Path | None = None,
+    *,
+    owners: Sequence[str] | None = None,
+    group: str | None = None,
+    pool: str | None = None,
+    **overrides: Any,
+) -> dg.Definitions:
     """The definitions of all reconciliations of ``configuration``: a file, or a folder of such files; else $RECON_CONFIG, else
-    recon.yaml in the working directory. ``overrides``: resources by key, such as ``orders_store``, that replace the usual ones.
+    recon.yaml in the working directory. They have no executor, so that they can be merged with definitions that have one.
+
+    ``owners``, ``group``: of all assets, instead of ``team:<name>`` and ``<name>``. ``pool``: of all steps, instead of one for each
+    stage of each reconciliation. ``overrides``: resources by key, such as ``orders_store``, that replace the usual ones.
 
     A file with a mistake disables only its own reconciliation; the asset <file>_configuration_error shows the mistake.
     Raises WrongUsage if there is no file."""
     found = read_configurations(configuration_path(configuration))
-    return _definitions(found, overrides)
+    return _definitions(found, Labels(owners, group, pool), overrides)
 
 
-def _definitions(found: Configurations, overrides: dict[str, Any]) -> dg.Definitions:
+@dataclass(frozen=True)
+class Labels:
+    """Owners and group of all assets, and the pool of all steps; None for those of each reconciliation."""
+
+    owners: Sequence[str] | None
+    group: str | None
+    pool: str | None
+
+    def put_on(self, spec: dg.AssetSpec) -> dg.AssetSpec:
+        """The asset with these owners and this group."""
+        return spec.replace_attributes(owners=list(self.owners or spec.owners), group_name=self.group or spec.group_name)
+
+
+def _definitions(found: Configurations, labels: Labels, overrides: dict[str, Any]) -> dg.Definitions:
     stores = {resource_key(config.name): ReconciliationStore(config_file=str(config.path)) for config in found.good}
     tables = {artifacts_key(config.name): Artifacts(config_file=str(config.path)) for config in found.good}
     fed = [config for config in found.good if has_sources(config)]
@@ -57,28 +81,31 @@ def _definitions(found: Configurations, overrides: dict[str, Any]) -> dg.Definit
     served = [config for config in found.good if config.service.owners]
     databases = {database_key(config.name): SiteDatabase(config_file=str(config.path)) for config in fed}
     return dg.Definitions(
-        assets=[
-            *(asset for config in fed for asset in intake_assets(config)),
-            *(
-                asset
-                for config in found.good
-                for asset in reconciliation_assets(config, intake_names(config)[-1:] if config in fed else ())
-            ),
-            *(asset for config, known in aggregated for asset in aggregation_assets(config, known)),
-            *(asset for config, requests in transformed for asset in transformation_assets(config, requests)),
-            *(asset for config in served for asset in service_assets(config)),
-            *(_marker(file.stem, error, file) for file, error in found.broken.items()),
-            *(marker for config, known in aggregated for marker in _aggregation_markers(config, known)),
-            *(_marker(f"{config.name}_{name}", error) for config, requests in transformed for name, error in requests.broken.items()),
-        ],
+        assets=dg.map_asset_specs(
+            labels.put_on,
+            [
+                *(asset for config in fed for asset in intake_assets(config, labels.pool)),
+                *(
+                    asset
+                    for config in found.good
+                    for asset in reconciliation_assets(config, intake_names(config)[-1:] if config in fed else (), labels.pool)
+                ),
+                *(asset for config, known in aggregated for asset in aggregation_assets(config, known, labels.pool)),
+                *(asset for config, requests in transformed for asset in transformation_assets(config, requests, labels.pool)),
+                *(asset for config in served for asset in service_assets(config)),
+                *(_marker(file.stem, error, file) for file, error in found.broken.items()),
+                *(marker for config, known in aggregated for marker in _aggregation_markers(config, known)),
+                *(_marker(f"{config.name}_{name}", error) for config, requests in transformed for name, error in requests.broken.items()),
+            ],
+        ),
         asset_checks=[
             *(check for config in found.good for check in reconciliation_checks(config)),
             *(arrival_check(config) for config in fed),
             *(check for config, known in aggregated for check in aggregation_checks(config, known)),
         ],
         jobs=[
-            *(job for config in found.good for job in (*reconciliation_jobs(config), upkeep_job(config))),
-            *(delivery_job(config) for config in fed),
+            *(job for config in found.good for job in (*reconciliation_jobs(config), upkeep_job(config, labels.pool))),
+            *(delivery_job(config, labels.pool) for config in fed),
             *(transformations_job(config, requests) for config, requests in transformed if requests.good),
             *(requests_job(config) for config in served),
         ],
@@ -91,8 +118,6 @@ def _definitions(found: Configurations, overrides: dict[str, Any]) -> dg.Definit
         ],
         schedules=[schedule for config in found.good for schedule in reconciliation_schedules(config)],
         resources={**stores, **tables, **databases, **overrides},
-        # Backfills from the UI use the implicit job, which takes its executor from here.
-        executor=dg.in_process_executor,
     )
 
 

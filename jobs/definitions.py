@@ -17,4 +17,5 @@ def defs() -> dg.Definitions:
     refuse_foreign_modules()
     from jobs.build import build_definitions
 
-    return build_definitions()
+    # Backfills from the UI use the implicit job, which takes its executor from here.
+    return dg.Definitions.merge(build_definitions(), dg.Definitions(executor=dg.in_process_executor))

@@ -14,16 +14,18 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 LOCATION, ATTRIBUTE = "recon", "defs"
 """The names in workspace.yaml. Dagster finds a run's job by the names of location, repository and job."""
 _FILE = Path(__file__).resolve().with_name("definitions.py")
+ROOT = Path(__file__).resolve().parents[__name__.count(".")]
+"""The folder that has Recon's packages: the checkout, or site-packages."""
 
 
 def remote_origin(job: str) -> RemoteJobOrigin:
     """The job's origin for the UI and the daemon, which look it up in their workspace."""
-    target = LoadableTargetOrigin(python_file=str(_FILE), working_directory=str(_FILE.parents[1]), attribute=ATTRIBUTE)
+    target = LoadableTargetOrigin(python_file=str(_FILE), working_directory=str(ROOT), attribute=ATTRIBUTE)
     location = ManagedGrpcPythonEnvCodeLocationOrigin(target, LOCATION)
     return RemoteJobOrigin(RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME), job)
 
 
 def code_origin(job: str) -> JobPythonOrigin:
     """The job's origin for a process that executes the run."""
-    pointer = FileCodePointer(str(_FILE), ATTRIBUTE, str(_FILE.parents[1]))
+    pointer = FileCodePointer(str(_FILE), ATTRIBUTE, str(ROOT))
     return JobPythonOrigin(job, RepositoryPythonOrigin(sys.executable, pointer, entry_point=DEFAULT_DAGSTER_ENTRY_POINT))

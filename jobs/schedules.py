@@ -91,11 +91,11 @@ def _day(work: Work, config: Config, state: State) -> dg.AssetObservation | None
     return dg.AssetObservation(asset_key(config.name, CERTIFICATES), partition=key_of(config.grid, window), metadata=of_day(report))
 
 
-def upkeep_job(config: Config) -> dg.JobDefinition:
+def upkeep_job(config: Config, pool: str | None = None) -> dg.JobDefinition:
     """The job ``<name>_upkeep``: one step, without windows."""
     store = resource_key(config.name)
 
-    @dg.op(name=f"{config.name}_{UPKEEP}_step", required_resource_keys={store}, pool=f"{config.name}_{UPKEEP}")
+    @dg.op(name=f"{config.name}_{UPKEEP}_step", required_resource_keys={store}, pool=pool or f"{config.name}_{UPKEEP}")
     def step(context: dg.OpExecutionContext) -> None:
         with errors_as_failures(context, COMPUTE), role_of(UPKEEP):
             work: Work = getattr(context.resources, store).work(config)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from jobs.origin import ROOT
 from recon.errors import ReconError, WrongUsage
 from recon.operations.packaging.own_packages import refuse_foreign_modules
 from resources.dagster_instance import WORKSPACE_YAML, configuration_path, prepared_home, top_level_file
@@ -36,13 +37,11 @@ def main(arguments: list[str]) -> NoReturn:
 def workspace_file(home: Path) -> Path:
     """The source tree's workspace.yaml. An installed package has it apart from the code, so this writes a copy into Dagster's home that
     names the code by its full path."""
-    given, code = top_level_file(WORKSPACE_YAML), Path(__file__).resolve().parents[1]
+    given, code = top_level_file(WORKSPACE_YAML), Path(__file__).resolve().parent
     if (given.parent / "jobs" / "definitions.py").is_file():
         return given
     text = given.read_text(encoding="utf-8")
-    text = text.replace("relative_path: jobs/", f"relative_path: {code}/jobs/").replace(
-        "working_directory: .", f"working_directory: {code}"
-    )
+    text = text.replace("relative_path: jobs/", f"relative_path: {code}/").replace("working_directory: .", f"working_directory: {ROOT}")
     copy = home / WORKSPACE_YAML
     copy.write_text(text, encoding="utf-8")
     return copy

@@ -86,11 +86,11 @@ def aggregation_key(config: Config, name: str) -> dg.AssetKey:
     return dg.AssetKey([config.name, FOLDER, name])
 
 
-def aggregation_assets(config: Config, known: Known) -> list[dg.AssetsDefinition]:
+def aggregation_assets(config: Config, known: Known, pool: str | None = None) -> list[dg.AssetsDefinition]:
     """One asset per definition that is enabled and without mistakes."""
     # Keys of their own: Dagster wants one object for each, and the stages have theirs.
     engine = {f"{key}_aggregations": resource for key, resource in engine_resources(config).items()} if config.engine.elsewhere else {}
-    return [_asset(config, definition, engine) for definition in known.definitions.good.values()]
+    return [_asset(config, definition, engine, pool or _pool(config, definition)) for definition in known.definitions.good.values()]
 
 
 def _made_by(source: Source) -> str:
@@ -107,7 +107,12 @@ def _upstream(config: Config, definition: Definition) -> list[dg.AssetKey]:
     return [*(asset_key(config.name, name) for name in sorted(names)), *others]
 
 
-def _asset(config: Config, definition: Definition, engine: Mapping[str, dg.ConfigurableResource[Any]]) -> dg.AssetsDefinition:
+def _pool(config: Config, definition: Definition) -> str:
+    # One process at a time opens a DuckDB file; in other warehouses each table waits for itself only.
+    return f"{config.name}_warehouse" if config.warehouse.kind == "duckdb" else f"{config.name}_aggregate_{definition.name}"
+
+
+def _asset(config: Config, definition: Definition, engine: Mapping[str, dg.ConfigurableResource[Any]], pool: str) -> dg.AssetsDefinition:
     name, section = definition.name, definition.section
     store, database = resource_key(config.name), database_key(config.name)
     by_window = section.per != ALL
@@ -119,8 +124,7 @@ def _asset(config: Config, definition: Definition, engine: Mapping[str, dg.Confi
             deps=_upstream(config, definition),
             partitions_def=partitions_of(config.grid) if by_window else None,
             backfill_policy=dg.BackfillPolicy.single_run() if by_window else None,
-            # One process at a time opens a DuckDB file; in other warehouses each table waits for itself only.
-            pool=f"{config.name}_warehouse" if config.warehouse.kind == "duckdb" else f"{config.name}_aggregate_{name}",
+            pool=pool,
             group_name=config.name,
             owners=[f"team:{config.name}"],
             kinds={config.warehouse.kind, "table"},

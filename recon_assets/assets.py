@@ -113,8 +113,9 @@ def stage_tag(reconciliation: str, stage: str) -> dict[str, str]:
     return {"recon/stage": f"{reconciliation}.{stage}"}
 
 
-def reconciliation_assets(config: Config, first: tuple[str, ...] = ()) -> list[dg.AssetsDefinition]:
-    """The six assets of a reconciliation, which share one partitions definition. ``first``: names of assets in front of the first."""
+def reconciliation_assets(config: Config, first: tuple[str, ...] = (), pool: str | None = None) -> list[dg.AssetsDefinition]:
+    """The six assets of a reconciliation, which share one partitions definition. ``first``: names of assets in front of the first.
+    ``pool``: of all of them; by default each stage has its own."""
     partitions, columns = partitions_of(config.grid), column_schemas(config)
     with warnings.catch_warnings():
         # `backfill_policy` is in beta; without it a range would become one run per window.
@@ -127,6 +128,7 @@ def reconciliation_assets(config: Config, first: tuple[str, ...] = ()) -> list[d
                 partitions,
                 columns[spec.name],
                 engine if spec.stage in ENGINE_STAGES else {},
+                pool or f"{config.name}_{spec.stage}",
             )
             for spec in STAGE_ASSETS
         ]
@@ -138,6 +140,7 @@ def _asset(
     partitions: dg.TimeWindowPartitionsDefinition,
     columns: dg.TableSchema,
     engine: Mapping[str, dg.ConfigurableResource[Any]],
+    pool: str,
 ) -> dg.AssetsDefinition:
     store, every = resource_key(config.name), [asset_key(config.name, other.name) for other in STAGE_ASSETS]
     kinds = {"spark" if kind == "duckdb" and engine else kind for kind in spec.kinds}
@@ -147,7 +150,7 @@ def _asset(
         deps=[asset_key(config.name, name) for name in spec.deps],
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        pool=f"{config.name}_{spec.stage}",
+        pool=pool,
         group_name=config.name,
         owners=[f"team:{config.name}"],
         kinds=kinds,

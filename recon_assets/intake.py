@@ -51,15 +51,21 @@ def intake_names(config: Config) -> tuple[str, ...]:
     return (RECEIVED, CLEAN, STORED, PROCESSED) if by_record else (RECEIVED, CLEAN)
 
 
-def intake_assets(config: Config) -> list[dg.AssetsDefinition]:
+def intake_pool(config: Config) -> str:
+    """The pool of what takes files in, unless another is given."""
+    return f"{config.name}_intake"
+
+
+def intake_assets(config: Config, pool: str | None = None) -> list[dg.AssetsDefinition]:
     """The assets of a reconciliation that has sources."""
-    names = intake_names(config)
+    names, pool = intake_names(config), pool or intake_pool(config)
     return [
-        _asset(config, name, [asset_key(config.name, before) for before in names[max(0, at - 1) : at]]) for at, name in enumerate(names)
+        _asset(config, name, [asset_key(config.name, before) for before in names[max(0, at - 1) : at]], pool)
+        for at, name in enumerate(names)
     ]
 
 
-def _asset(config: Config, name: str, deps: list[dg.AssetKey]) -> dg.AssetsDefinition:
+def _asset(config: Config, name: str, deps: list[dg.AssetKey], pool: str) -> dg.AssetsDefinition:
     every = [asset_key(config.name, other) for other in (*intake_names(config), *(spec.name for spec in STAGE_ASSETS))]
     store, database = resource_key(config.name), database_key(config.name)
     with warnings.catch_warnings():
@@ -70,7 +76,7 @@ def _asset(config: Config, name: str, deps: list[dg.AssetKey]) -> dg.AssetsDefin
             deps=deps,
             partitions_def=partitions_of(config.grid),
             backfill_policy=dg.BackfillPolicy.single_run(),
-            pool=f"{config.name}_intake",
+            pool=pool,
             group_name=config.name,
             owners=[f"team:{config.name}"],
             kinds={"file"} if name == RECEIVED else {"parquet"},
@@ -123,11 +129,11 @@ def take_inboxes(intake: Intake) -> Delivered:
     return found
 
 
-def delivery_job(config: Config) -> dg.JobDefinition:
+def delivery_job(config: Config, pool: str | None = None) -> dg.JobDefinition:
     """``<name>_deliver``: takes what has arrived to its windows, and reports each window that it touched."""
     store, database = resource_key(config.name), database_key(config.name)
 
-    @dg.op(name=f"{config.name}_deliver_files", required_resource_keys={store, database}, pool=f"{config.name}_intake")
+    @dg.op(name=f"{config.name}_deliver_files", required_resource_keys={store, database}, pool=pool or intake_pool(config))
     def deliver_files(context: dg.OpExecutionContext) -> None:
         with errors_as_failures(context, COMPUTE), role_of(LAND):
             opened: SiteDatabase = getattr(context.resources, database)

@@ -62,14 +62,15 @@ def transformation_key(config: Config, name: str) -> dg.AssetKey:
     return dg.AssetKey([config.name, FOLDER, name])
 
 
-def transformation_assets(config: Config, requests: Requests) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+def transformation_assets(config: Config, requests: Requests, pool: str | None = None) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     """One asset per request, and one for each of their input files, which Dagster does not make."""
     made = {_place(path, output.path): name for name, (path, request) in requests.good.items() for output in request.outputs}
     files: dict[str, dg.AssetKey] = {}
     assets: list[dg.AssetsDefinition | dg.AssetSpec] = []
     for name, (path, request) in requests.good.items():
         deps = list(dict.fromkeys(_upstream(config, path, request, made, files)))
-        assets.append(_asset(config, name, path, request, [key for key in deps if key != transformation_key(config, name)]))
+        upstream = [key for key in deps if key != transformation_key(config, name)]
+        assets.append(_asset(config, name, path, request, upstream, pool or f"{config.name}_transformations"))
     return [*assets, *(_file(config, place, key) for place, key in files.items())]
 
 
@@ -112,7 +113,7 @@ def _file(config: Config, place: str, key: dg.AssetKey) -> dg.AssetSpec:
     return dg.AssetSpec(key, description=description, group_name=config.name, kinds={"file"}, metadata={"path": shown})
 
 
-def _asset(config: Config, name: str, path: Path, request: Request, deps: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
+def _asset(config: Config, name: str, path: Path, request: Request, deps: Sequence[dg.AssetKey], pool: str) -> dg.AssetsDefinition:
     key = transformation_key(config, name)
     check = dg.AssetCheckSpec(NO_ERRORS, asset=key, description="No value of an output is an error, such as #N/A, and no row was rejected.")
 
@@ -120,7 +121,7 @@ def _asset(config: Config, name: str, path: Path, request: Request, deps: Sequen
         key=key,
         deps=deps,
         check_specs=[check],
-        pool=f"{config.name}_transformations",
+        pool=pool,
         group_name=config.name,
         owners=[f"team:{config.name}"],
         kinds={"spark" if request.engine == "spark" else "duckdb", *sorted({output.kind for output in request.outputs})[:_KINDS_MAX]},

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from recon.api import Reconciliation
 from recon.errors import ReconError, WrongUsage
@@ -14,7 +15,7 @@ READ = "stateful_artifacts"
 
 class Artifacts(dg.ConfigurableIOManager):
     """Gives an asset the artifacts of a reconciliation: those that its partition's windows touch, or all of them where it has no
-    partitions; columns as in ``recon export``. ``config_file``: the path of recon.yaml.
+    partitions; columns as in ``recon export``.
 
     The parameter's type says what it is: ``pandas.DataFrame``, ``pyarrow.Table`` (the default) or ``duckdb.DuckDBPyRelation``. ::
 
@@ -25,7 +26,7 @@ class Artifacts(dg.ConfigurableIOManager):
         def report(artifacts: pandas.DataFrame) -> None: ...
     """
 
-    config_file: str
+    config_file: str = Field(description="The recon.yaml, by its absolute path.")
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         """Raises DagsterInvariantViolationError: only Recon writes artifacts."""

@@ -70,7 +70,7 @@ def open_instance(configuration: Path) -> dg.DagsterInstance:
 def quick_instance(configuration: Path) -> Iterator[dg.DagsterInstance]:
     """The same instance, made fast for runs in this process. Raises like ``storage_errors_in_one_line``.
 
-    It writes SQLite through ``resources.fast_sqlite_storage``, and does not capture what the process prints, which would start four more
+    It writes SQLite through ``fast_sqlite_storage``, and does not capture what the process prints, which would start four more
     processes per run."""
     with storage_errors_in_one_line(configuration):
         instance = _made(prepared_home(configuration))
@@ -88,7 +88,7 @@ def _made(home: Path) -> dg.DagsterInstance:
     ref = InstanceRef.from_dir(str(home), overrides={"compute_logs": _NO_CAPTURE})
     if ref.storage_data and ref.storage_data.class_name == "DagsterSqliteStorage":
         ref = ref._replace(
-            storage_data=ConfigurableClassData("resources.fast_sqlite_storage", "QuickStorage", ref.storage_data.config_yaml)
+            storage_data=ConfigurableClassData(f"{__package__}.fast_sqlite_storage", "QuickStorage", ref.storage_data.config_yaml)
         )
     # One process at a time: two that create the tables at once leave a version table that later starts refuse.
     with only_one(home / "made.lock"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import dagster as dg
+from pydantic import Field
 
 from recon.config import Config, load_place
 from recon.database import Database, open_database
@@ -14,9 +15,23 @@ from resources.redis import dagster_secret
 
 
 class SiteDatabase(dg.ConfigurableResource[Database]):
-    """The database of a ``recon.yaml``. ``config_file``: the file's absolute path."""
+    """The database of a ``recon.yaml``: received files, jobs, queues, requests. ::
 
-    config_file: str
+    import dagster as dg
+    from recon_dagster import SiteDatabase
+
+    @dg.asset
+    def tables_of_the_site(database: SiteDatabase) -> dg.MaterializeResult:
+        opened = database.open()
+        with opened.engine.connect() as connection:
+            count = len(connection.dialect.get_table_names(connection))
+        opened.close()
+        return dg.MaterializeResult(metadata={"tables": count})
+
+    defs = dg.Definitions(assets=[tables_of_the_site], resources={"database": SiteDatabase(config_file="/srv/recon.yaml")})
+    """
+
+    config_file: str = Field(description="The recon.yaml, by its absolute path.")
 
     def open(self) -> Database:
         """Opens the database, and makes its tables where there are none."""

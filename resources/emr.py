@@ -2,27 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from recon.config.settings import Engine
-from recon.errors import ReconError
+from recon.errors import ReconError, WrongUsage
 from recon.remote.emr import transient
+from recon.remote.emr.logs import Logs
 from recon.remote.emr.steps import Steps
-from recon.remote.emr.submit import run_step
-from recon.stages.request import StageRequest, StageResult
+from recon.remote.emr.submit import failed, run_step
+from recon.stages.request import DIGEST_LENGTH, StageRequest, StageResult
 from recon.stages.work import RunOnCluster, Work
+from recon.storage import layout
 from recon.storage.aws_calls import Pace, client
 
 PACE = Pace()
 
 
 class EmrSteps(dg.ConfigurableResource[Any]):
-    """Submits the steps of one run. Starts nothing before a stage has work."""
+    """Submits the steps of one run. Starts nothing before there is work.
+
+    Recon's stages take their cluster from ``engine`` in recon.yaml. For steps of your own, name it here: ::
+
+        import dagster as dg
+        from recon_dagster import EmrSteps
+
+        @dg.asset
+        def daily_model(context: dg.AssetExecutionContext, emr: EmrSteps) -> None:
+            emr.run("daily model", ["spark-submit", "s3://code/model.py", "--day", "2026-11-01"], context.log.info)
+
+        defs = dg.Definitions(assets=[daily_model], resources={"emr": EmrSteps(cluster_id="j-2AXXXXXXGAPLF")})
+    """
+
+    cluster_id: str | None = Field(default=None, description="A running cluster, for steps of your own.")
+    timeout_s: int = Field(default=43_200, ge=1, description="Seconds after which a step of your own is cancelled.")
 
     _own: str | None = PrivateAttr(default=None)
     """Id of the run's own cluster, once it is started."""
@@ -37,6 +57,24 @@ class EmrSteps(dg.ConfigurableResource[Any]):
             return answer.done_at({"emr_console": _console(cluster)})
 
         return carry_out
+
+    def run(self, name: str, command: Sequence[str], tell: Callable[[str], None] = print) -> str:
+        """Runs a command on the cluster's primary instance and returns the step's id when it has succeeded. A step with this name and
+        command that is still active, such as one of a run that was interrupted, is waited for instead. ``tell`` receives lines of progress.
+
+        Raises WrongUsage without ``cluster_id``, and the error of a step that did not succeed; Cancelled, TimedOut and TryAgain among
+        them."""
+        if self.cluster_id is None:
+            raise WrongUsage("EmrSteps: cluster_id is missing; name a running cluster, such as EmrSteps(cluster_id='j-…')")
+        steps = Steps(self.cluster_id, PACE, tell)
+        digest = hashlib.sha256(json.dumps([name, *command]).encode()).hexdigest()[:DIGEST_LENGTH]
+        found = steps.find(digest)
+        step = steps.submit(f"{name} {digest}-{layout.new_attempt()}", command) if found is None else found.id
+        ended = steps.wait(step, timedelta(seconds=self.timeout_s))
+        if ended.succeeded:
+            return step
+        cluster = steps.described()
+        raise failed(ended, cluster, Logs.of_step(cluster.get("LogUri"), steps.cluster, step), steps, tell)
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
         """Terminates the run's own cluster, however the run has ended."""

@@ -6,16 +6,20 @@ partition.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from recon.config import Config
+from recon.errors import WrongUsage
 from recon.remote import exchange
-from recon.remote.emr.jobs import ENDED, Jobs, asked_of, error_of_job
-from recon.stages.request import Numbers, StageRequest, StageResult
+from recon.remote.emr.jobs import ENDED, Jobs, Script, asked_of, error_of_job
+from recon.stages.request import DIGEST_LENGTH, Numbers, StageRequest, StageResult
 from recon.stages.work import RunOnCluster, Work
 from recon.storage import layout
 from recon.storage.aws_calls import Pace, call, call_with_retries, client
@@ -28,7 +32,54 @@ _CLOSED = '{"__dagster_pipes_version": "0.1", "method": "closed", "params": null
 
 
 class EmrServerlessJobs(dg.ConfigurableResource[Any]):
-    """Starts the jobs of one run."""
+    """Starts the jobs of one run.
+
+    Recon's stages take application and role from ``engine`` in recon.yaml. For jobs of your own, name them here: ::
+
+        import dagster as dg
+        from recon_dagster import EmrServerlessJobs
+
+        @dg.asset
+        def daily_model(context: dg.AssetExecutionContext, jobs: EmrServerlessJobs) -> None:
+            jobs.run("daily model", "s3://code/model.py", ["--day", "2026-11-01"], {"spark.executor.memory": "4g"}, context.log.info)
+
+        jobs = EmrServerlessJobs(application_id="00f1r2o3m4e5x601", role="arn:aws:iam::123456789012:role/models")
+        defs = dg.Definitions(assets=[daily_model], resources={"jobs": jobs})
+    """
+
+    application_id: str | None = Field(default=None, description="An application, for jobs of your own.")
+    role: str | None = Field(default=None, description="The role of these jobs, by its ARN.")
+    timeout_s: int = Field(default=43_200, ge=300, description="Seconds after which such a job is ended.")
+
+    def run(
+        self,
+        name: str,
+        entry_point: str,
+        arguments: Sequence[str] = (),
+        settings: Mapping[str, str] | None = None,
+        tell: Callable[[str], None] = print,
+    ) -> str:
+        """Runs a Spark script and returns the job's id when it has succeeded. A job with these arguments that is still active, such as one
+        of a run that was interrupted, is waited for instead. ``settings``: of Spark. ``tell`` receives lines of progress.
+
+        Raises WrongUsage without ``application_id`` and ``role``, and the error of a job that did not succeed."""
+        if self.application_id is None or self.role is None:
+            raise WrongUsage("EmrServerlessJobs: application_id or role is missing; jobs of your own need both")
+        jobs, asked = Jobs(self.application_id, PACE), [name, entry_point, *arguments, *(settings or {}).items()]
+        digest, attempt = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:DIGEST_LENGTH], layout.new_attempt()
+        if (found := jobs.find(digest)) is not None:
+            tell(f"job {found.id} is the same and still active; waiting for that one")
+            job = found.id
+        else:
+            script = Script(entry_point, arguments, settings or {})
+            place = {"applicationId": self.application_id, "executionRoleArn": self.role}
+            named = {"name": f"{name} {digest}-{attempt}", "clientToken": attempt, "executionTimeoutMinutes": self.timeout_s // 60}
+            job = jobs.start({**place, **named, "jobDriver": script.driver()})
+            tell(f"job {job} of application {self.application_id} is started")
+        ended = jobs.wait(job)
+        if ended["state"] != "SUCCESS":
+            raise error_of_job(ended)
+        return job
 
     def cluster(self, context: dg.AssetExecutionContext) -> RunOnCluster:
         """The function that runs a stage as a job and logs it in the run's log."""

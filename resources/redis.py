@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 
 import dagster as dg
+from pydantic import Field
 
 from recon.config import load_place
 from recon.config.secrets import ReadSecret
@@ -27,9 +28,19 @@ def dagster_secret(arn: str) -> str:
 
 
 class ReconciliationCache(dg.ConfigurableResource[RecordCache]):
-    """The cache of a ``recon.yaml``, for assets of your own that look records up. ``config_file``: the file's absolute path."""
+    """The cache of a ``recon.yaml``, for assets of your own that look records up. ::
 
-    config_file: str
+    import dagster as dg
+    from recon_dagster import ReconciliationCache
+
+    @dg.asset
+    def has_a_cache(cache: ReconciliationCache) -> dg.MaterializeResult:
+        return dg.MaterializeResult(metadata={"cache": cache.open() is not None})
+
+    defs = dg.Definitions(assets=[has_a_cache], resources={"cache": ReconciliationCache(config_file="/srv/recon.yaml")})
+    """
+
+    config_file: str = Field(description="The recon.yaml, by its absolute path.")
 
     def open(self, read_secret: ReadSecret = dagster_secret) -> RecordCache | None:
         """The cache; None if the file has none or the store is a folder. Raises WrongUsage if there is no store yet."""

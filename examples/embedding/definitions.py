@@ -8,7 +8,7 @@ import dagster as dg
 import matplotlib
 import pandas as pd
 
-from jobs.build import build_definitions
+from recon_dagster import build_definitions
 
 matplotlib.use("agg")
 

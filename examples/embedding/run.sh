@@ -10,7 +10,7 @@ recon land events/first-hour.csv --window 2026-11-01T00:00Z --close
 recon land events/second-hour.csv --window 2026-11-01T01:00Z --close
 recon run
 for hour in 2026-11-01-00:00 2026-11-01-01:00; do
-    dagster asset materialize --python-file definitions.py --select breaks_report --partition "$hour" \
+    python -m dagster asset materialize --python-file definitions.py --select breaks_report --partition "$hour" \
         >materialize.log 2>&1 || { cat materialize.log; exit 1; }
 done
 head -n 20 reports/*.csv

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import aggregation_site
 import dagster as dg
 import pytest
 from folders import ROOT
@@ -210,3 +211,29 @@ def test_workspace_yaml_beside_a_foreign_package_is_refused(orders: Path, monkey
     status, printed = validated(orders.parent)
     assert f"{foreign}/__init__.py: a foreign package 'jobs' is imported in place of" in printed, printed
     assert status == 1, printed
+
+
+def test_owners_group_and_pool_may_be_those_of_the_project(tmp_path: Path) -> None:
+    site = aggregation_site.made(tmp_path)
+    (tmp_path / "transformations").mkdir()
+    request = "inputs: {a: {path: a.csv}}\noperations: [{limit: {table: a, rows: 1}}]\noutputs: [{table: a, path: b.csv}]\n"
+    (tmp_path / "transformations" / "short.yaml").write_text(request)
+    built = build_definitions(site.config.path, owners=["team:finance", "ann@example.com"], group="ledger", pool="recon")
+    for spec in built.resolve_all_asset_specs():
+        assert spec.group_name == "ledger", spec.key
+        assert list(spec.owners) == ["team:finance", "ann@example.com"], spec.key
+    pools = {op.name: op.pool for job in built.resolve_all_job_defs() for op in job.all_node_defs if isinstance(op, dg.OpDefinition)}
+    checks = {name for name in pools if name.endswith(("_checks", "amounts_are_readable", "files_have_arrived"))}
+    assert {pool for name, pool in pools.items() if name not in checks} == {"recon"}
+    assert len(pools) - len(checks) > 10
+
+
+def test_definitions_can_be_merged_with_those_of_a_project_that_has_an_executor(orders: Path) -> None:
+    @dg.asset(pool="orders_merge_of_mine")
+    def mine() -> None: ...
+
+    own = dg.Definitions(assets=[mine], executor=dg.multiprocess_executor)
+    merged = dg.Definitions.merge(build_definitions(orders), own)
+    dg.Definitions.validate_loadable(merged)
+    assert merged.resolve_job_def("__ASSET_JOB").executor_def is dg.multiprocess_executor
+    assert definitions.defs  # the code location of Recon alone has one of its own

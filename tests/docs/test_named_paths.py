@@ -15,10 +15,13 @@ PAGES = sorted(
     for path in ROOT.glob(pattern)
     if path.name != "CHANGELOG.md" and "Status: decided, not built" not in path.read_text(encoding="utf-8")  # name what was, or will be
 )
-FOLDERS = "recon|recon_assets|resources|jobs|tests|docs|infra|examples|benchmarks"
+FOLDERS = "recon|recon_assets|recon_dagster|resources|jobs|tests|docs|infra|examples|benchmarks"
 PATH = re.compile(rf"`((?:{FOLDERS})/(?:[\w./-]*/|[\w./-]*\.\w+)?|(?:CONTRIBUTING|CHANGELOG|SECURITY)\.md|pyproject\.toml)`")
-MODULE = re.compile(r"`((?:recon\.(?!yaml|env|open\b)|recon_assets\.|resources\.|jobs\.)[a-z_]\w*(?:\.\w+)*)(?:\(…?[^`]*\))?`")
-PROGRAMS = [*(f"{folder}/**/*.py" for folder in ("recon", "recon_assets", "resources", "jobs")), "Makefile", "compose.yaml"]
+MODULE = re.compile(
+    r"`((?:recon\.(?!yaml|env|open\b)|recon_assets\.|recon_dagster\.(?!jobs|resources)|resources\.|jobs\.)[a-z_]\w*(?:\.\w+)*)(?:\(…?[^`]*\))?`"
+)
+PACKAGES = ("recon", "recon_assets", "recon_dagster", "resources", "jobs")
+PROGRAMS = [*(f"{folder}/**/*.py" for folder in PACKAGES), "Makefile", "compose.yaml"]
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 
 
@@ -55,7 +58,8 @@ def test_every_environment_variable_that_a_page_names_is_read_by_a_program(page:
 
 def test_the_guide_names_every_room() -> None:
     rooms = {f"recon/{folder.parent.name}/" for folder in Path(ROOT / "recon").glob("*/__init__.py")}
-    assert rooms | {"recon_assets/", "resources/", "jobs/"} <= set(PATH.findall((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))
+    named = set(PATH.findall((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))
+    assert rooms | {"recon_assets/", "recon_dagster/", "resources/", "jobs/"} <= named
 
 
 STEPS = re.split(r"\n(?=\d\. |#)", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Recipes")[2])

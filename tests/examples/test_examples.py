@@ -159,11 +159,11 @@ def test_user_logic_names_the_cause_of_each_break(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    # In `make test` one of them: the tests above, test_franchise.py and test_aggregations_example.py take the others the same way.
+    # In `make test` one of them: the tests above, test_wheel.py, test_franchise.py and test_aggregations_example.py take the others
+    # the same way.
     ("example", "figures"),
     [
         pytest.param("seed-batch", ["A112,RECORDED,25.00,2", "B242,RECORDED,50.00,1", "all is as it should be"], marks=pytest.mark.soak),
-        ("embedding", ["A101,BREAK,75.50,70.00,5.50\nA102,BREAK,310.00,300.00,10.00\n", "A103,UNPAID,19.90,,19.90\n"]),
         ("bank", ["6 rows = 5 landed + 1 rejected", "reference: the value is missing", "it ties", "all is as it should be"]),
         pytest.param(
             "franchise",

@@ -16,7 +16,7 @@ from small_reconciliation import failures, materialized, run, window
 
 from recon.api import Reconciliation
 from recon.cli.dagster_runs import Materializing
-from recon.errors import OutOfCapacity
+from recon.errors import OutOfCapacity, TimedOut, TryAgain, WrongUsage
 from recon.storage import lease
 from recon.storage.aws_calls import Pace
 from recon_assets.partitions import range_tags
@@ -294,3 +294,25 @@ def test_what_emr_refuses_to_start_is_told_and_a_throttled_start_is_tried_again(
     assert (result.success, tried) == (True, 3)
     (own,) = set(site.emr.clusters) - before
     assert site.emr.clusters[own].state == "TERMINATED"
+
+
+def test_a_step_of_ones_own_runs_and_is_found_again(site: Site, cluster: EmrCluster) -> None:
+    steps, told = emr.EmrSteps(cluster_id=cluster.id), list[str]()
+    done = steps.run("mine", ["true"], told.append)
+    assert told[-1] == f"step {done} on {cluster.id}: COMPLETED"
+    waiting: list[str] = []
+    first = Thread(target=lambda: waiting.append(steps.run("mine", ["sleep", "2"])))
+    first.start()
+    until(lambda: any(step.state == "RUNNING" for step in cluster.steps), "the step runs")
+    found = steps.run("mine", ["sleep", "2"])
+    first.join()
+    assert waiting == [found]
+
+
+def test_a_step_of_ones_own_that_fails_or_has_no_cluster_says_so(site: Site, cluster: EmrCluster) -> None:
+    with pytest.raises(TryAgain, match=rf"step s-\w+ on {cluster.id} failed without an answer"):
+        emr.EmrSteps(cluster_id=cluster.id).run("mine", ["false"])
+    with pytest.raises(TimedOut, match="it was cancelled"):
+        emr.EmrSteps(cluster_id=cluster.id, timeout_s=1).run("mine", ["sleep", "60"])
+    with pytest.raises(WrongUsage, match="cluster_id is missing; name a running cluster"):
+        emr.EmrSteps().run("mine", ["true"])

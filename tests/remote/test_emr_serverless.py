@@ -19,6 +19,7 @@ from emr_site import PATIENCE_S, Site, answer_at_next_attempt, at_the_site, reco
 from small_reconciliation import failures, materialized, run, window
 
 from recon.api import Reconciliation
+from recon.errors import ReconError, WrongUsage
 from recon.storage.aws_calls import Pace
 from recon_assets.partitions import range_tags
 from resources import emr_serverless
@@ -171,3 +172,20 @@ def test_a_job_that_somebody_cancelled_is_not_tried_again_nor_is_one_that_is_ref
         _, tried, kept = reduced(opened, instance)
         assert (tried, kept.tags["recon/failure"]) == (attempts, kind)
     assert list(opened.store().list("steps")) == [], "what was asked is taken back"
+
+
+def test_a_job_of_ones_own_runs_and_says_how_it_failed(site: Site) -> None:
+    role, told = "arn:aws:iam::123456789012:role/models", list[str]()
+    jobs = emr_serverless.EmrServerlessJobs(application_id=APPLICATION, role=role)
+    site.does("exit 0")
+    done = jobs.run("mine", "s3://code/model.py", ["--day", "1"], {"spark.executor.memory": "4g"}, told.append)
+    assert told == [f"job {done} of application {APPLICATION} is started"]
+    (job,) = site.emr.jobs.values()
+    assert job.name.startswith("mine ")
+    assert "spark.executor.memory=4g" in " ".join(job.command)
+    assert job.command[-3:] == ["s3://code/model.py", "--day", "1"]
+    site.does("exit 3")
+    with pytest.raises(ReconError, match=f"of application {APPLICATION} failed"):
+        jobs.run("mine", "s3://code/model.py")
+    with pytest.raises(WrongUsage, match="application_id or role is missing"):
+        emr_serverless.EmrServerlessJobs(application_id=APPLICATION).run("mine", "s3://code/model.py")

@@ -35,6 +35,7 @@ from recon.state.timeline import Timeline
 from recon.storage import layout
 from recon.storage.local import LocalStore
 from recon.storage.open import open_store
+from resources.index_table import IndexTable
 
 LONG = "long-" + "k" * 3000
 ODD = 'k,"é"/ö\t√ ~ 💶'
@@ -149,6 +150,12 @@ def test_every_key_gets_its_record_however_long_or_odd_it_is(served: Served) -> 
         found = client.get(key)
         assert found == FoundRecord(record, served.pointer(key).sequence // 10**12), key
     assert [client.get(key) for key in ("gone", "nobody", "", "K", LONG + "k", "a/../b")] == [None] * 6
+
+
+def test_the_resource_of_dagster_gives_the_same(served: Served) -> None:
+    table = IndexTable(store=served.location)
+    assert table.get("K1") == Artifacts(served.location).get("K1") is not None
+    assert table.get("nobody") is None
 
 
 def test_a_location_may_end_with_a_slash_and_a_prefix_is_not_another_stores(served: Served, dynamodb: Any) -> None:

@@ -135,7 +135,7 @@ def test_only_this_room_needs_fastapi() -> None:
     """Look-ups on the command line start fast, and the library runs where no server is installed."""
     uses = {
         str(path.relative_to(ROOT))
-        for folder in ("recon", "recon_assets", "resources", "jobs")
+        for folder in ("recon", "recon_assets", "recon_dagster", "resources", "jobs")
         for path in (ROOT / folder).rglob("*.py")
         if re.search(r"^\s*(?:from|import) (?:fastapi|starlette|uvicorn|h11|prometheus_client)\b", path.read_text(), re.MULTILINE)
     }

@@ -12,13 +12,16 @@ from recon.errors import WrongUsage
 
 DISTRIBUTION = "dagster-recon"
 """The name for pip. ``recon`` on PyPI is an unrelated package."""
-PACKAGES = ("recon_assets", "resources", "jobs")
+PACKAGES = ("recon_assets", "recon_dagster", "resources", "jobs")
+"""In a wheel the last two are below ``recon_dagster``, and packages of these names are the user's."""
 
 
 def refuse_foreign_modules() -> None:
     """Raises WrongUsage with the path of a package that would be imported in place of Recon's package of the same name."""
     ours = Path(__file__).resolve().parents[3]
     for name in PACKAGES:
+        if (ours / "recon_dagster" / name).is_dir():
+            continue
         spec = importlib.util.find_spec(name)
         found = [] if spec is None else [spec.origin] if spec.origin else list(spec.submodule_search_locations or [])
         path = Path(found[0]).resolve() if found else None

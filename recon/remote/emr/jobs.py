@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
@@ -70,21 +71,31 @@ class Jobs:
         call_with_retries(pace or self.pace, self.client.cancel_job_run, applicationId=self.application, jobRunId=job)
 
 
+@dataclass(frozen=True)
+class Script:
+    """A script for Spark in S3, its arguments, and settings of Spark."""
+
+    entry_point: str
+    arguments: Sequence[str]
+    settings: Mapping[str, str]
+
+    def driver(self) -> dict[str, Any]:
+        """The ``jobDriver`` of StartJobRun."""
+        settings = " ".join(f"--conf {name}={_quoted(value)}" for name, value in self.settings.items())
+        submit = {"entryPoint": self.entry_point, "entryPointArguments": list(self.arguments), "sparkSubmitParameters": settings}
+        return {"sparkSubmit": {name: value for name, value in submit.items() if value}}  # AWS refuses empty texts
+
+
 def asked_of(engine: Engine, name: str, attempt: str, arguments: Sequence[str], more: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The arguments of StartJobRun. ``arguments``: of ``recon_spark.py``; ``more``: further settings of Spark."""
     settings = {**engine.settings, "spark.submit.pyFiles": f"{engine.package}/{ZIP}", **(more or {})}
-    submit = {
-        "entryPoint": f"{engine.package}/{SCRIPT}",
-        "entryPointArguments": list(arguments),
-        "sparkSubmitParameters": " ".join(f"--conf {name}={_quoted(value)}" for name, value in settings.items()),
-    }
     return {
         "applicationId": engine.application,
         "executionRoleArn": engine.role,
         "name": name,
         "clientToken": attempt,
         "executionTimeoutMinutes": max(5, int(engine.timeout.total_seconds() // 60)),
-        "jobDriver": {"sparkSubmit": submit},
+        "jobDriver": Script(f"{engine.package}/{SCRIPT}", arguments, settings).driver(),
     }
 
 

@@ -1,0 +1,3 @@
+"""Jobs of the project itself."""
+
+NIGHTLY = "0 5 * * *"

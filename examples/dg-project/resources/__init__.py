@@ -1,0 +1,3 @@
+"""Resources of the project itself."""
+
+OWNER = "team:reporting"
