@@ -19,6 +19,7 @@ from jobs.arrivals import delivery_sensor
 from jobs.asset_jobs import reconciliation_jobs
 from jobs.configurations import Configurations, read_configurations
 from jobs.incidents import incidents_sensor
+from jobs.monitoring import monitoring_sensor
 from jobs.requests import requests_job, requests_sensor
 from jobs.schedules import reconciliation_schedules, upkeep_job
 from jobs.sensors import reconciliation_sensors
@@ -115,6 +116,7 @@ def _definitions(found: Configurations, labels: Labels, overrides: dict[str, Any
             *(aggregations_sensor(config, known) for config, known in aggregated),
             *(requests_sensor(config) for config in served),
             *(incidents_sensor(config) for config in found.good if config.observability.webhook.on),
+            *(monitoring_sensor(config) for config in found.good if config.observability.metrics.file is not None),
         ],
         schedules=[schedule for config in found.good for schedule in reconciliation_schedules(config)],
         resources={**stores, **tables, **databases, **overrides},

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from recon.config.fields import Section, mistake
+from recon.config.fields import Section, Text, mistake
 from recon.config.settings import Secret
 
 _ADDRESS = re.compile(r"https?://[^\s/@]+(/[^\s@]*)?\Z")
@@ -42,7 +42,24 @@ class Webhook(Section):
         return self.url is not None or self.secret is not None
 
 
+class Metrics(Section):
+    """Figures for Prometheus. ``file``: that a sensor writes for node_exporter's textfile collector; None is no figures. ``money``: whether
+    sums of money are among them. ``serve``: whether ``recon serve`` shows the file, too, to whoever may ask it."""
+
+    file: Text | None = None
+    money: bool = True
+    serve: bool = False
+
+    @field_validator("file")
+    @classmethod
+    def _for_the_collector(cls, file: str | None, info: ValidationInfo) -> str | None:
+        if file is not None and not file.endswith(".prom"):
+            raise mistake(f"{file[:80]!r} does not end in .prom, and node_exporter reads no other file")
+        return str(info.context["folder"] / file) if info.context and file else file
+
+
 class Observability(Section):
     """What is reported, and where to."""
 
     webhook: Webhook = Webhook()
+    metrics: Metrics = Metrics()

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from recon.web.metrics import of_daemon
 from recon.web.models import Health, Meaning
 from recon.web.openapi import answers, documented
 from recon.web.problems import STATUS, ProblemError, meaning, not_found
@@ -38,7 +39,8 @@ def is_ready(site: SiteOf) -> Health:
 @router.get("/metrics", operation_id="show_metrics", responses=documented({200: _TEXT}), response_class=Response)
 def show_metrics(site: SiteOf) -> Response:
     """Figures for Prometheus."""
-    return Response(site.metrics.text(site.service.requests.counts()), media_type=CONTENT_TYPE_LATEST)
+    text = site.metrics.text(site.service.requests.counts()) + of_daemon(site.service.place.observability.metrics)
+    return Response(text, media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/v1/problems/{code}", operation_id="show_problem", responses=documented({200: answers("The code", Meaning)}, 404))

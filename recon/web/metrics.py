@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
+
+from recon.config.observability import Metrics as Settings
 
 METHODS = ("GET", "POST", "DELETE")
 
@@ -30,6 +34,16 @@ class Metrics:
         for (state, lane), count in sorted(requests.items()):
             states.add_metric([state, lane], count)
         return generate_latest(self._registry) + generate_latest(_Only(states))
+
+
+def of_daemon(settings: Settings) -> bytes:
+    """The figures that the daemon's sensor wrote; empty where they are not to be served, or there are none."""
+    if not settings.serve or settings.file is None:
+        return b""
+    try:
+        return Path(settings.file).read_bytes()
+    except OSError:
+        return b""
 
 
 class _Only:
