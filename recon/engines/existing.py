@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 
 _BATCH_ROWS = 32_768
+_HASHES = ("hi", "lo")
 
 
 @dataclass(frozen=True)
@@ -86,16 +87,6 @@ def between(table: pa.Table, first: int, end: int) -> pa.Table:
 def _rows_between(hi: np.ndarray[Any, np.dtype[np.uint64]], first: int, end: int) -> slice:
     low = int(np.searchsorted(hi, np.uint64(first), side="left"))
     return slice(low, len(hi) if end == 1 << 64 else int(np.searchsorted(hi, np.uint64(end), side="left")))
-
-
-def joined(parts: Sequence[ExistingPlaces]) -> ExistingPlaces:
-    """Concatenates places; the hashes of each part are greater than those of the part before."""
-    names: dict[str, int] = {}
-    numbers = [np.array([names.setdefault(name, len(names)) for name in part.found.part_files], np.uint32) for part in parts]
-    part_of = [number[part.found.part] for number, part in zip(numbers, parts, strict=True)]
-    columns = [np.concatenate([getattr(part.found, name) for part in parts]) for name in ("offset", "length", "check")]
-    hi, lo = (np.concatenate([getattr(part, name) for part in parts]) for name in ("hi", "lo"))
-    return ExistingPlaces(hi, lo, RecordAddresses(tuple(names), np.arange(len(hi)), np.concatenate(part_of), *columns))
 
 
 def _overlaid(existing: ExistingPlaces, fresh: ExistingPlaces) -> ExistingPlaces:
@@ -169,5 +160,5 @@ def _hashes(store: ObjectStore, folder: str, bounds: tuple[int, int] | None) -> 
         first, last = (pa.scalar(bound, pa.uint64()) for bound in (bounds[0], bounds[1] - 1))
         part = (pc.field("hi") >= first) & (pc.field("hi") <= last)
     with scratch_folder(store) as scratch:
-        table = parquet.read(reduced.local_file(store, folder, reduced.ARTIFACTS, scratch), ["hi", "lo"], part)
+        table = parquet.read(reduced.local_keys(store, folder, reduced.ARTIFACTS, scratch, bounds, _HASHES), _HASHES, part)
     return table.column("hi").to_numpy(), table.column("lo").to_numpy()

@@ -49,7 +49,8 @@ def tidy(store: ObjectStore, config: Config, state: State, now: datetime) -> Tid
     for path, found in prefetched_files(store):
         # A file is useless if it cannot be read, or if the state has its revisions or newer ones.
         if found is None or all(state.revision(name) >= revision for name, revision in found.revisions.items()):
-            store.delete(path)
+            for one in [path] if found is None else found.paths:
+                store.delete(one)
             swept += 1
     exchange.sweep_requests(store, now)
     temporary = store.sweep_temporary(GRACE.total_seconds()) if isinstance(store, LocalStore) else 0

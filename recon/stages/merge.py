@@ -124,8 +124,8 @@ def _merge_block(work: Work, block: Sequence[Figures]) -> Merged:
         try:
             return merge_windows(work.store, work.config, work.timeline, block, found, progress)
         except Damaged:
-            # Another worker that has merged the same block may have deleted the file after it was found here.
-            if found is None or work.store.exists(found.path):
+            # Another worker that has merged the same block may have deleted the file, or a sweep its pieces, after it was found here.
+            if found is None or all(map(work.store.exists, found.paths)):
                 raise
             return merge_windows(work.store, work.config, work.timeline, block, None, progress)
 
@@ -142,4 +142,4 @@ def _deleting(store: ObjectStore, prefetched: Prefetched | None) -> Iterator[Non
         raise
     finally:
         if prefetched is not None and not needed:
-            store.delete(prefetched.path)
+            prefetched.delete(store)

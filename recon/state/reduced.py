@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Any
 
 from recon.errors import Damaged
 from recon.model.totals import Totals
-from recon.storage import documents, layout
+from recon.storage import documents, layout, parquet
+from recon.storage.parquet_parts import local_part
 from recon.storage.port import NotFound, ObjectStore
 from recon.storage.scratch import local_copy
 from recon.storage.sealing import digest_of
@@ -118,8 +120,23 @@ def read(store: ObjectStore, folder: str) -> Figures:
 
 def local_file(store: ObjectStore, folder: str, name: str, scratch: Path) -> Path:
     """A Parquet file of a finished folder as a local file. Raises Damaged where it is gone."""
-    try:
+    with _named_if_gone(folder, name):
         return local_copy(store, folder + name, scratch)
+
+
+def local_keys(
+    store: ObjectStore, folder: str, name: str, scratch: Path, bounds: tuple[int, int] | None, columns: Collection[str] | None = None
+) -> Path:
+    """As ``local_file``, with the row groups of bounds[0] ≤ hi < bounds[1] only, all without bounds: see recon.storage.parquet_parts."""
+    first, end = bounds or (0, 1 << 64)
+    with _named_if_gone(folder, name):
+        return local_part(store, folder + name, scratch, parquet.Values("hi", first, end - 1), columns)
+
+
+@contextmanager
+def _named_if_gone(folder: str, name: str) -> Iterator[None]:
+    try:
+        yield
     except NotFound:
         raise gone(folder, name) from None
 
@@ -132,15 +149,16 @@ def gone(folder: str, name: str) -> Damaged:
 @dataclass(frozen=True)
 class WindowFiles(Mapping[str, Path]):
     """One Parquet file of each window as a local file. ``folders``: window → folder. A file is copied only when it is asked for, as
-    few of many committed windows are ever read."""
+    few of many committed windows are ever read. ``bounds``: only row groups of bounds[0] ≤ hi < bounds[1] are copied."""
 
     store: ObjectStore
     scratch: Path
     folders: Mapping[str, str]
     name: str
+    bounds: tuple[int, int] | None = field(default=None, kw_only=True)
 
     def __getitem__(self, window: str) -> Path:
-        return local_file(self.store, self.folders[window], self.name, self.scratch)
+        return local_keys(self.store, self.folders[window], self.name, self.scratch, self.bounds)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.folders)

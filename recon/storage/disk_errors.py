@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
@@ -19,6 +20,25 @@ def copy_to_file(chunks: Iterable[bytes], local: Path) -> int:
     try:
         with open(local, "wb") as target:
             return sum(target.write(chunk) for chunk in chunks)
+    except OSError as error:
+        _fail(error, str(local), "writing")
+
+
+@contextmanager
+def filling(local: Path, size: int) -> Iterator[Callable[[int, bytes], None]]:
+    """A new local file of ``size`` bytes without content, and a function that writes bytes at an offset. It has its name at the end of the
+    block. Raises TryAgain where it can't be written."""
+    unfinished = local.with_name(f"{local.name}-{os.getpid()}")
+    try:
+        with open(unfinished, "wb") as target:
+            target.truncate(size)
+
+            def write(offset: int, content: bytes) -> None:
+                target.seek(offset)
+                target.write(content)
+
+            yield write
+        unfinished.replace(local)
     except OSError as error:
         _fail(error, str(local), "writing")
 

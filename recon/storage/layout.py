@@ -15,7 +15,7 @@
     quarantine/<window>/<revision>-<rules>-<digest>.json   why a window's revision could not be processed
     stateless/<window>/<revision>-<rules>-<attempt>/       artifacts, events, set_aside (Parquet), figures.json (written last)
     stateless/aggregations/<run>-<rules>-<attempt>/        the same of a run of an aggregation, until it has loaded them
-    prefetched/<attempt>.arrow                             records read ahead for one merge
+    prefetched/<attempt>.arrow                             records read ahead for one merge, or the list of their pieces
     state/<attempt>/part-0000.words, merge.run             part-files and the run beside them
     state/<attempt>/part-0000-<task>.words, .run, merge-<task>.run, <piece>-0000-<task>.…   the same, written by tasks of Spark
     state/<attempt>/tier.run, compact-<number>.run         several runs merged into one

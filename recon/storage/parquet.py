@@ -9,7 +9,8 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,52 @@ def open_file(path: Path, int96: str = "us") -> Any:
     import pyarrow.parquet as pq
 
     return pq.ParquetFile(os.path.abspath(path), coerce_int96_timestamp_unit=int96)
+
+
+@dataclass(frozen=True)
+class Values:
+    """``first`` ≤ ``column`` ≤ ``last``."""
+
+    column: str
+    first: int
+    last: int
+
+
+def footer_length(end: bytes) -> int | None:
+    """Bytes of a file from its footer on, its length and mark included, by the file's last bytes; None where they are no Parquet file's."""
+    if len(end) < 8 or end[-4:] != b"PAR1":
+        return None
+    return int.from_bytes(end[-8:-4], "little") + 8
+
+
+Ranges = list[tuple[int, int]]
+"""Start and end, in order of start."""
+
+
+def ranges_of(footer: bytes, values: Values, columns: Collection[str] | None = None) -> tuple[Ranges, Ranges]:
+    """What a reader needs of the row groups that may have ``values``: column chunks, and Bloom filters. ``footer``: the file from its
+    footer on; ``columns``: of the file's schema, all by default. Raises OSError and ValueError where the footer is damaged."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    metadata = pq.read_metadata(pa.BufferReader(footer))
+    found: Ranges = []
+    filters: Ranges = []
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        chunks = [group.column(place) for place in range(group.num_columns)]
+        bounds = next((chunk.statistics for chunk in chunks if chunk.path_in_schema == values.column), None)
+        if bounds is not None and bounds.has_min_max and (bounds.max < values.first or bounds.min > values.last):
+            continue
+        for chunk in chunks:
+            if columns is None or chunk.path_in_schema.partition(".")[0] in columns:
+                start = chunk.data_page_offset
+                if chunk.has_dictionary_page and chunk.dictionary_page_offset:
+                    start = min(start, chunk.dictionary_page_offset)
+                found.append((start, start + chunk.total_compressed_size))
+                if chunk.bloom_filter_offset is not None:
+                    filters.append((chunk.bloom_filter_offset, chunk.bloom_filter_offset + (chunk.bloom_filter_length or 0)))
+    return sorted(found), sorted(filters)
 
 
 def _exactly(path: Path) -> str:

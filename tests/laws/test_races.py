@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 import recon
 from recon.api import Reconciliation
 from recon.engines.existing import find_existing, records_of
-from recon.engines.prefetched import Prefetched, open_prefetched
+from recon.engines.prefetched import Prefetched, open_prefetched, prefetched_files
 from recon.engines.select import engine_of
 from recon.errors import Damaged
 from recon.intake.manifests import read_manifest
@@ -295,15 +295,18 @@ def test_a_byte_that_flips_in_a_prefetched_file_of_places_never_changes_what_is_
     found = set()
     for byte in range(0, len(content), 7):
         file.write_bytes(content[:byte] + bytes([content[byte] ^ 8]) + content[byte + 1 :])
-        try:
-            found.add(open_prefetched(r.store(), prefetched).read(r.store()).equals(right))
-        except Damaged as error:
-            found.add(str(error).partition(":")[0] == prefetched.path)
+        ((path, listed),) = prefetched_files(r.store())
+        for opened in (prefetched, *([listed] if listed else [])):
+            try:
+                found.add(open_prefetched(r.store(), opened).read(r.store()).equals(right))
+            except Damaged as error:
+                found.add(str(error).partition(":")[0] == path)
     assert found == {True}
-    for wrong in (content[:-9], b""):
+    for wrong in (content[:-9], content[-30:], b""):
         file.write_bytes(wrong)
-        with pytest.raises(Damaged, match=re.escape(prefetched.path)):
-            open_prefetched(r.store(), prefetched).read(r.store())
+        assert [listed for _, listed in prefetched_files(r.store())] == [None]
+    with pytest.raises(Damaged, match=re.escape(prefetched.path)):
+        open_prefetched(r.store(), prefetched).read(r.store())
 
 
 def test_a_record_that_is_damaged_between_prefetch_and_merge_is_named_and_nothing_is_committed(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, TypeVar
 
 from http_requests import Asked, read_request
 
@@ -141,10 +141,13 @@ def garbled(body: bytes) -> bytes:
     return body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :] if body else body
 
 
+Server = TypeVar("Server", bound=FaultyServer)
+
+
 @contextmanager
-def in_front_of(upstream: int) -> Iterator[FaultyServer]:
+def in_front_of(upstream: int, kind: type[Server] = FaultyServer) -> Iterator[Server]:  # type: ignore[assignment]
     """Listens on a port of its own until the end of the block, in front of the server on port ``upstream``."""
-    faulty = FaultyServer(upstream)
+    faulty = kind(upstream)
 
     class Handler(_Handler):
         server_of = faulty

@@ -21,8 +21,18 @@ if TYPE_CHECKING:
 IDS_MAX = 4096
 """Event-id hashes that one artifact holds at the most; beyond that they are read from the event files."""
 
-WRITE = "(FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE 61440)"
+_WRITE_SET_ASIDE = "(FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE 61440)"
+_GROUPS_PER_FILE = 256
+_GROUP_ROWS_MIN, _GROUP_ROWS_MAX = 2_048, 61_440
 _TIME_TEXT = "%Y-%m-%dT%H:%M:%S.%fZ"
+
+
+def write_options(events: int) -> str:
+    """DuckDB's options for the Parquet files of a window of so many events. Row groups are small enough for a slice of the hash space
+    to read little besides its own keys."""
+    rows = max(1, events // _GROUPS_PER_FILE // _GROUP_ROWS_MIN) * _GROUP_ROWS_MIN
+    # Row groups are chosen by the key's hash, never by a value that a Bloom filter could exclude.
+    return f"(FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE {min(rows, _GROUP_ROWS_MAX)}, WRITE_BLOOM_FILTER false)"
 
 
 def column(config: Config, name: str) -> str:
@@ -118,11 +128,12 @@ def ids_under_two_keys(connection: duckdb.DuckDBPyConnection, artifacts: str, ev
     return _one(connection, f"SELECT count(*) FROM (SELECT id FROM {events} WHERE id IS NOT NULL GROUP BY id HAVING count(*) > 1)")
 
 
-def write_events(connection: duckdb.DuckDBPyConnection, config: Config, file: Path) -> None:
-    """The accepted events, sorted by key hash, so that each key is in one row group: hi, key, id, time, file, line, c_<name>."""
+def write_events(connection: duckdb.DuckDBPyConnection, config: Config, file: Path, events: int) -> None:
+    """The accepted events of a window that has about ``events``, sorted by key hash, so that each key is in one row group: hi, key, id,
+    time, file, line, c_<name>."""
     columns = "".join(f", {column(config, name)}" for name in model.event_columns(config))
     query = f"SELECT hi, key, id, time, file, line{columns} FROM events ORDER BY hi"
-    connection.execute(f"COPY ({query}) TO {literal(str(file))} {WRITE}")
+    connection.execute(f"COPY ({query}) TO {literal(str(file))} {write_options(events)}")
 
 
 def written_events(file: Path, first: int, last: int) -> str:
@@ -133,9 +144,9 @@ def written_events(file: Path, first: int, last: int) -> str:
     return f"(SELECT *, CAST(NULL AS UBIGINT) AS lo, id_hash(id) AS idh FROM {parquet.scan(file)} {part})"
 
 
-def write_artifacts(connection: duckdb.DuckDBPyConnection, file: Path, artifacts: str) -> None:
-    """The artifacts in the table or query ``artifacts``, sorted by key hash."""
-    connection.execute(f"COPY (SELECT * FROM {artifacts} ORDER BY hi, lo) TO {literal(str(file))} {WRITE}")
+def write_artifacts(connection: duckdb.DuckDBPyConnection, file: Path, artifacts: str, events: int) -> None:
+    """The artifacts in the table or query ``artifacts``, of a window of about so many ``events``, sorted by key hash."""
+    connection.execute(f"COPY (SELECT * FROM {artifacts} ORDER BY hi, lo) TO {literal(str(file))} {write_options(events)}")
 
 
 def write_set_aside(connection: duckdb.DuckDBPyConnection, config: Config, file: Path, duplicates: str | None = None) -> None:
@@ -152,7 +163,7 @@ def write_set_aside(connection: duckdb.DuckDBPyConnection, config: Config, file:
             UNION ALL BY NAME
             SELECT kind, file, line, NULL::VARCHAR AS reason, NULL::VARCHAR AS raw, key, id, time{columns} FROM {duplicates or own}
             ORDER BY file, line
-        ) TO {literal(str(file))} {WRITE}""")
+        ) TO {literal(str(file))} {_WRITE_SET_ASIDE}""")
 
 
 def totals_of(connection: duckdb.DuckDBPyConnection, config: Config, source: str) -> Totals:

@@ -125,10 +125,11 @@ class SliceMerger:
 
 
 @contextmanager
-def merging_slices(store: ObjectStore, config: Config, task: MergeTask) -> Iterator[SliceMerger]:
-    """Opens the connection and the files of a task."""
+def merging_slices(store: ObjectStore, config: Config, task: MergeTask, bounds: tuple[int, int] | None = None) -> Iterator[SliceMerger]:
+    """Opens the connection and the files of a task. ``bounds``: only keys with bounds[0] ≤ hi < bounds[1] will be merged, and only their
+    row groups are read."""
     with scratch_folder(store) as scratch, connect(store, config, scratch, task.place) as connection:
-        yield SliceMerger(store, config, task, connection, _sources(store, task, scratch))
+        yield SliceMerger(store, config, task, connection, _sources(store, task, scratch, bounds))
 
 
 def _superseded(existing: pa.Table, written: pa.Table) -> int:
@@ -161,12 +162,12 @@ def _without_records(found: Slice) -> Slice:
     return replace(found, records=found.records.slice(0, 0))
 
 
-def _sources(store: ObjectStore, task: MergeTask, scratch: Path) -> Sources:
+def _sources(store: ObjectStore, task: MergeTask, scratch: Path, bounds: tuple[int, int] | None) -> Sources:
     new = {figures.window: figures.folder for figures in task.todo}
     committed = {window: committed_window.folder for window, committed_window in task.state.windows.items()}
     return Sources(
-        artifacts=reduced.WindowFiles(store, scratch, new, reduced.ARTIFACTS),
-        artifacts_old=reduced.WindowFiles(store, scratch, committed, reduced.ARTIFACTS),
-        events_new=reduced.WindowFiles(store, scratch, {**committed, **new}, reduced.EVENTS),
-        events_old=reduced.WindowFiles(store, scratch, committed, reduced.EVENTS),
+        artifacts=reduced.WindowFiles(store, scratch, new, reduced.ARTIFACTS, bounds=bounds),
+        artifacts_old=reduced.WindowFiles(store, scratch, committed, reduced.ARTIFACTS, bounds=bounds),
+        events_new=reduced.WindowFiles(store, scratch, {**committed, **new}, reduced.EVENTS, bounds=bounds),
+        events_old=reduced.WindowFiles(store, scratch, committed, reduced.EVENTS, bounds=bounds),
     )

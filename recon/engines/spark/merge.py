@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from recon.config import Config
 from recon.engines.duckdb.slices import SLICE_BYTES, SLICE_ROWS, existing_at, fits, hash_slices, merging_slices
-from recon.engines.existing import find_existing, joined, touched_keys
+from recon.engines.existing import find_existing, touched_keys
 from recon.engines.port import MergeTask, Slice, Written
-from recon.engines.prefetched import Prefetched, prefetched_meta, read_places, write_places, write_prefetched
+from recon.engines.prefetched import Chunk, Prefetched, prefetched_meta, write_index, write_piece
 from recon.engines.spark.tasks import in_tasks, parallelism
 from recon.state.reduced import Figures
 from recon.state.runs import open_runs, write_merged, write_run
@@ -34,14 +33,11 @@ class _Part:
 def prefetch_range(store: ObjectStore, config: Config, state: State, range_figures: Sequence[Figures]) -> Prefetched:
     """See recon.engines.port.Engine.prefetch."""
     task = MergeTask(state, tuple(range_figures), None, layout.new_attempt())
-    count = _slices(config, 2 * sum(figures.keys for figures in range_figures))
+    keys = sum(figures.keys for figures in range_figures)
+    count = _slices(config, 2 * keys, keys * _mean_length(state))
     pieces = in_tasks(config, "pre-fetch", _prefetch_slice, [(task, number, bounds) for number, bounds in enumerate(hash_slices(count))])
     meta = prefetched_meta(state, range_figures, sum(keys for _, keys in pieces))
-    paths = [path for path, _ in pieces]
-    (joined,) = in_tasks(config, "join what was pre-fetched", _join_prefetched, [(paths, meta)])
-    for path in paths:
-        store.delete(path)
-    return joined
+    return write_index(store, [chunk for chunks, _ in pieces for chunk in chunks], meta)
 
 
 def merge_range(store: ObjectStore, config: Config, task: MergeTask) -> Written:
@@ -66,25 +62,20 @@ def _slices(config: Config, rows: int, size: int = 0) -> int:
     return max(1, config.engine.slices or worth, -(-rows // SLICE_ROWS), -(-size // SLICE_BYTES))
 
 
-def _prefetch_slice(store: ObjectStore, config: Config, item: tuple[MergeTask, int, tuple[int, int]]) -> tuple[str, int]:
+def _prefetch_slice(store: ObjectStore, config: Config, item: tuple[MergeTask, int, tuple[int, int]]) -> tuple[list[Chunk], int]:
+    """Reads the records of a slice by threads, and writes them as one piece; in a folder, their places. Returns its chunks and the number
+    of keys."""
     task, number, bounds = item
     hi, lo = touched_keys(store, task.state, task.todo, bounds)
     existing = find_existing(store, [run.path for run in task.state.runs], hi, lo)
     path = layout.piece(task.writer, "prefetch", number, layout.new_attempt(), "arrow")
-    write_places(store, path, existing)
-    return path, len(hi)
-
-
-def _join_prefetched(store: ObjectStore, config: Config, item: tuple[Sequence[str], dict[str, Any]]) -> Prefetched:
-    paths, meta = item
-    # Places, not records: the merge tasks read their records in parallel.
-    return write_prefetched(store, joined([read_places(store, path) for path in paths]), meta, places=True)
+    return write_piece(store, path, existing), len(hi)
 
 
 def _merge_slice(store: ObjectStore, config: Config, item: tuple[MergeTask, int, tuple[int, int]]) -> _Part:
     task, number, bounds = item
     attempt = layout.new_attempt()
-    with merging_slices(store, config, task) as merger:
+    with merging_slices(store, config, task, bounds) as merger:
         merged = merger.merge(existing_at(store, task, bounds), bounds)
         part = merger.write(merged, layout.part_file(task.writer, number, attempt))
     # The records are in the part-file; their buffers must not be sent to the driver.

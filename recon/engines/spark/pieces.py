@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SHIFT = 1 << 63
+_PIECE_EVENTS = 1 << 24
+"""Makes row groups as long as they can be: pieces are read whole."""
 EVENTS, ARTIFACTS, DUPLICATES = "events", "artifacts", "duplicates"
 _EVENT = {"hi": "UBIGINT", "key": "VARCHAR", "id": "VARCHAR", "time": "TIMESTAMPTZ", "file": "INTEGER", "line": "BIGINT"}
 _REJECT = {"file": "INTEGER", "line": "BIGINT", "reason": "VARCHAR", "raw": "VARCHAR"}
@@ -120,7 +122,7 @@ def _unsigned(name: str) -> str:
 def _write_events(connection: duckdb.DuckDBPyConnection, config: Config, local: Path) -> None:
     hashes = ", ".join(f"{_unsigned(name)} AS {name}" for name in ("hi", "lo"))
     connection.execute(f"CREATE OR REPLACE TEMP VIEW events AS SELECT * REPLACE ({hashes}) FROM arriving")
-    reduce.write_events(connection, config, local)
+    reduce.write_events(connection, config, local, _PIECE_EVENTS)
 
 
 def _write_artifacts(connection: duckdb.DuckDBPyConnection, config: Config, local: Path) -> None:
@@ -129,7 +131,7 @@ def _write_artifacts(connection: duckdb.DuckDBPyConnection, config: Config, loca
     ids = f"list_transform(ids, lambda x: {_unsigned('x')})"
     currencies = ", u" if config.events.currency else ""
     query = f"SELECT {_unsigned('hi')} AS hi, {_unsigned('lo')} AS lo, key, n{currencies}, {ids} AS ids{measures} FROM arriving"
-    reduce.write_artifacts(connection, local, reduce.logical(connection, config, query))
+    reduce.write_artifacts(connection, local, reduce.logical(connection, config, query), _PIECE_EVENTS)
 
 
 def _write_duplicates(connection: duckdb.DuckDBPyConnection, config: Config, local: Path) -> None:
@@ -156,9 +158,10 @@ def join_pieces(store: ObjectStore, config: Config, item: tuple[Manifest, Sequen
         rejects = [local_copy(store, one.rejects, scratch) for one in read]
         files = {name: scratch / name for name in (reduced.EVENTS, reduced.ARTIFACTS, reduced.SET_ASIDE)}
         written = one_window.ReducedFiles(folder, files)
-        _join(connection, local.get(EVENTS, []), files[reduced.EVENTS], _nothing(config, _EVENT))
+        events = sum(one.rows.rows for one in read)
+        _join(connection, local.get(EVENTS, []), files[reduced.EVENTS], _nothing(config, _EVENT), events)
         measures = {reduce.measure(item.name): _measure_type(item) for item in config.measures}
-        _join(connection, local.get(ARTIFACTS, []), files[reduced.ARTIFACTS], _nothing(config, _artifact(config), measures))
+        _join(connection, local.get(ARTIFACTS, []), files[reduced.ARTIFACTS], _nothing(config, _artifact(config), measures), events)
         for view, paths, columns in (("landed_rejects", rejects, _REJECT), ("set_aside", local.get(DUPLICATES, []), _DUPLICATE)):
             connection.execute(f"CREATE OR REPLACE TEMP VIEW {view} AS {_all(paths, _nothing(config, columns))}")
         reduce.write_set_aside(connection, config, files[reduced.SET_ASIDE], "(FROM set_aside)")
@@ -168,8 +171,8 @@ def join_pieces(store: ObjectStore, config: Config, item: tuple[Manifest, Sequen
     return figures if one_window.finished(store, figures) else join_pieces(store, config, item)
 
 
-def _join(connection: duckdb.DuckDBPyConnection, pieces: Sequence[Path], file: Path, nothing: str) -> None:
-    connection.execute(f"COPY ({_all(pieces, nothing)}) TO {literal(str(file))} {reduce.WRITE}")
+def _join(connection: duckdb.DuckDBPyConnection, pieces: Sequence[Path], file: Path, nothing: str, events: int) -> None:
+    connection.execute(f"COPY ({_all(pieces, nothing)}) TO {literal(str(file))} {reduce.write_options(events)}")
 
 
 def _all(pieces: Sequence[Path], nothing: str) -> str:
