@@ -43,7 +43,7 @@ ORIGIN = JobPythonOrigin(
     job_name="orders_everything",
     repository_origin=RepositoryPythonOrigin(
         executable_path="/opt/recon/bin/python",
-        code_pointer=ModuleCodePointer("jobs.definitions", "defs", "/opt/recon"),
+        code_pointer=ModuleCodePointer("recon_dagster.definitions", "defs", "/opt/recon"),
         entry_point=["dagster"],
         container_context={},
     ),

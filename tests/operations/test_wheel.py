@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import shutil
 import sys
 import zipfile
@@ -69,7 +70,16 @@ def test_no_module_of_the_wheel_imports_a_package_that_is_not_there(wheel: zipfi
                 modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
                 assert not [module for module in modules if module.split(".")[0] in ("jobs", "resources")], name
                 moved += [module for module in modules if module.startswith(("recon_dagster.jobs", "recon_dagster.resources"))]
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):  # the build does not change texts
+                assert not re.fullmatch(r"(jobs|resources)\.[a-z_.]+", node.value), f"{name}, line {node.lineno}"
     assert len(moved) > 50
+
+
+def test_every_module_that_a_container_starts_is_in_the_wheel(wheel: zipfile.ZipFile) -> None:
+    texts = [file.read_text(encoding="utf-8") for file in (ROOT / "compose.yaml", *(ROOT / "infra").rglob("*.yaml"))]
+    named = [module for text in texts for module in re.findall(r"--module-name=([\w.]+)", text)]
+    assert named
+    assert {f"{module.replace('.', '/')}.py" for module in named} <= set(wheel.namelist())
 
 
 def test_an_installed_package_names_its_code_by_the_full_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
