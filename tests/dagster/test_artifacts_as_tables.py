@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 import duckdb
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 from small_reconciliation import landed, made, run, window
@@ -58,11 +59,16 @@ def test_each_type_of_table(opened: Reconciliation) -> None:
     relation = _taken(opened, duckdb.DuckDBPyRelation, None)[1]
     assert relation.order("key").fetchall() == [tuple(row.values()) for row in table.to_pylist()]
     assert _taken(opened, Any, None)[1].equals(table)
+    assert _taken(opened, pl.DataFrame, None)[1].equals(pl.DataFrame(table))
+    assert _taken(opened, pl.LazyFrame, None)[1].collect().equals(pl.DataFrame(table))
+    stream = _taken(opened, pa.RecordBatchReader, None)[1]
+    assert stream.read_all().sort_by("key").to_pylist() == table.to_pylist()
 
 
 def test_a_partition_has_what_its_window_touches(opened: Reconciliation) -> None:
     assert _taken(opened, pa.Table, 0)[1].column("key").to_pylist() == ["A0", "B"]
     assert _taken(opened, pa.Table, 1)[1].column("key").to_pylist() == ["A1", "B"]
+    assert _taken(opened, pa.RecordBatchReader, 1)[1].read_all().column("key").to_pylist() == ["A1", "B"]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +81,13 @@ def test_a_partition_has_what_its_window_touches(opened: Reconciliation) -> None
             "2026-11-01T02:00Z: not committed yet; 'recon status 2026-11-01T02:00Z' says what it waits for",
         ),
         (pa.Table, 0, "window_certificates", "orders/window_certificates is no table; take stateful_artifacts"),
-        (dict, 0, "stateful_artifacts", "builtins.dict is no table; take a pandas.DataFrame, a pyarrow.Table or a duckdb.DuckDBPyRelation"),
+        (
+            dict,
+            0,
+            "stateful_artifacts",
+            "builtins.dict is no table; take a pandas.DataFrame, a pyarrow.Table, a pyarrow.RecordBatchReader, a polars.DataFrame, "
+            "a polars.LazyFrame or a duckdb.DuckDBPyRelation",
+        ),
     ],
 )
 def test_what_cannot_be_taken(opened: Reconciliation, kind: Any, partition: int, asset: str, reason: str) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import duckdb
 import polars as pl
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pytest
 import strategies as s
 from faulty_store import WatchedStore
+from folders import ROOT
 from histories import carry_out, fresh, open_in, slow
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +23,9 @@ from recon.api import Reconciliation
 from recon.errors import WrongInput, WrongUsage
 from recon.model.windows import name_of
 from recon.reading.scans import scan as scans
+from recon.reading.scans.selection import Selection, Site
 from recon.stages.certify import certify_windows
+from recon.state.timeline import State
 
 SHORT_HORIZON = s.CURRENCY_YAML.replace("dedupe: 2h", "dedupe: 1h")
 KEYS = st.text(st.sampled_from("ABC1é"), max_size=2)
@@ -224,6 +228,22 @@ def test_every_reading_is_of_one_commit(tmp_path: Path) -> None:
         r.store().delete(run.path)
     with pytest.raises(WrongInput, match=r"commit 1: state/.* swept since then: scan again at the newest commit"):
         early["artifacts"].to_arrow()
+
+
+def test_the_page_names_the_columns_in_their_order(tmp_path: Path) -> None:
+    r = open_in(tmp_path, s.CURRENCY_YAML)
+    page = (ROOT / "docs" / "embedding.md").read_text(encoding="utf-8").partition("| kind | columns |")[2]
+    users = {"artifacts": {item.name for item in (*r.config.measures, *r.config.derived)}, "events": set(r.config.columns)}
+    for kind in get_args(scans.Kind):
+        (row,) = re.findall(rf"^\| `{kind}` \| (.*) \|$", page, re.MULTILINE)
+        named = [name for name in re.findall(r"`(\w+)`", row) if name not in ("OPEN", "CLOSED")]
+        schema = scans.Scan(kind, Site(r.store(), r.config, State()), Selection()).schema
+        own = [name for name in schema.names if name not in users.get(kind, ())]
+        money = [
+            part.name for name in schema.names if pa.types.is_list(schema.field(name).type) for part in schema.field(name).type.value_type
+        ]
+        assert list(dict.fromkeys(name for name in named if name not in money or name in own)) == own
+        assert set(money) <= set(named)
 
 
 @pytest.mark.parametrize(
