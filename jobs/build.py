@@ -20,6 +20,7 @@ from jobs.asset_jobs import reconciliation_jobs
 from jobs.configurations import Configurations, read_configurations
 from jobs.incidents import incidents_sensor
 from jobs.monitoring import monitoring_sensor
+from jobs.quiet import Watch
 from jobs.requests import requests_job, requests_sensor
 from jobs.schedules import reconciliation_schedules, upkeep_job
 from jobs.sensors import reconciliation_sensors
@@ -80,6 +81,7 @@ def _definitions(found: Configurations, labels: Labels, overrides: dict[str, Any
     aggregated = [(config, known) for config in fed if not (known := known_aggregations(config)).empty]
     transformed = [(config, requests) for config in found.good if (requests := known_requests(config)).good or requests.broken]
     served = [config for config in found.good if config.service.owners]
+    watches = {config.name: Watch(config.name) for config in found.good}
     databases = {database_key(config.name): SiteDatabase(config_file=str(config.path)) for config in fed}
     return dg.Definitions(
         assets=dg.map_asset_specs(
@@ -111,12 +113,12 @@ def _definitions(found: Configurations, labels: Labels, overrides: dict[str, Any
             *(requests_job(config) for config in served),
         ],
         sensors=[
-            *(sensor for config in found.good for sensor in reconciliation_sensors(config)),
+            *(sensor for config in found.good for sensor in reconciliation_sensors(config, watches[config.name])),
             *(delivery_sensor(config) for config in fed),
             *(aggregations_sensor(config, known) for config, known in aggregated),
             *(requests_sensor(config) for config in served),
-            *(incidents_sensor(config) for config in found.good if config.observability.webhook.on),
-            *(monitoring_sensor(config) for config in found.good if config.observability.metrics.file is not None),
+            *(incidents_sensor(config, watches[config.name]) for config in found.good if config.observability.webhook.on),
+            *(monitoring_sensor(config, watches[config.name]) for config in found.good if config.observability.metrics.file),
         ],
         schedules=[schedule for config in found.good for schedule in reconciliation_schedules(config)],
         resources={**stores, **tables, **databases, **overrides},

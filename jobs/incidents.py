@@ -18,7 +18,8 @@ import dagster as dg
 
 from jobs.failed_runs import failed_runs
 from jobs.next_block import seconds_of
-from jobs.sensors import TICK, TICK_S, LastTick, at_start, kept_in
+from jobs.quiet import Watch
+from jobs.sensors import TICK, TICK_S, Reasons, at_start, kept_in
 from recon.config import Config
 from recon.database.open import is_there
 from recon.errors import ReconError
@@ -57,9 +58,9 @@ MANY = {
 """Kind of incident → the words of a message about many of them."""
 
 
-def incidents_sensor(config: Config) -> dg.SensorDefinition:
+def incidents_sensor(config: Config, watch: Watch) -> dg.SensorDefinition:
     """``<name>_incidents_sensor``; for a configuration with ``observability.webhook``."""
-    store, last = resource_key(config.name), LastTick()
+    store, last = resource_key(config.name), Reasons()
     database = database_key(config.name) if has_sources(config) else None
 
     @dg.sensor(
@@ -71,8 +72,7 @@ def incidents_sensor(config: Config) -> dg.SensorDefinition:
     )
     def evaluate(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         def opened() -> tuple[ObjectStore, Timeline]:
-            found = getattr(context.resources, store).open()
-            return found, last.timeline(found)
+            return watch.at(getattr(context.resources, store).open, context.instance)
 
         site: SiteDatabase | None = getattr(context.resources, database) if database else None
         look = Look(config, context.instance, kept_in(context.cursor), datetime.now(UTC))

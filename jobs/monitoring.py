@@ -10,7 +10,8 @@ from pathlib import Path
 import dagster as dg
 
 from jobs.next_block import seconds_of
-from jobs.sensors import TICK, TICK_S, LastTick, at_start
+from jobs.quiet import Watch
+from jobs.sensors import TICK, TICK_S, Reasons, at_start
 from recon.config import Config
 from recon.errors import ReconError
 from recon.reading.breaks import by_status, matched_status
@@ -24,9 +25,9 @@ _SHARE = 10
 """Between two sums of all records at least ten times as long passes as the last sum took."""
 
 
-def monitoring_sensor(config: Config) -> dg.SensorDefinition:
+def monitoring_sensor(config: Config, watch: Watch) -> dg.SensorDefinition:
     """``<name>_monitoring_sensor``; for a configuration with ``observability.metrics.file``."""
-    store, last, sums = resource_key(config.name), LastTick(), Sums(config)
+    store, last, sums = resource_key(config.name), Reasons(), Sums(config)
 
     @dg.sensor(
         name=f"{config.name}_monitoring_sensor",
@@ -37,8 +38,8 @@ def monitoring_sensor(config: Config) -> dg.SensorDefinition:
     )
     def evaluate(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         try:
-            opened = getattr(context.resources, store).open()
-            reason = _written(config, opened, last.timeline(opened).head(), sums)
+            opened, timeline = watch.at(getattr(context.resources, store).open, context.instance)
+            reason = _written(config, opened, timeline.head(), sums)
         except ReconError as error:
             reason = f"no figures are written: {error}"
         except OSError as error:

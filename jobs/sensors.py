@@ -21,6 +21,7 @@ from jobs import in_flight
 from jobs.alarms import tell, tell_failed
 from jobs.asset_jobs import EVERYTHING, SENSED, job_name, stages_of
 from jobs.next_block import Earlier, choose, digest_of, named, seconds_of
+from jobs.quiet import Watch
 from recon.config import Config
 from recon.errors import Damaged, ReconError, WrongUsage
 from recon.intake import landing_log
@@ -30,7 +31,7 @@ from recon.planning.closing import close_due, past_deadline
 from recon.planning.freshness import freshness
 from recon.state.earlier import refuse_earlier_records
 from recon.state.kept_rules import refuse_other_rules
-from recon.state.timeline import Timeline
+from recon.state.timeline import State, Timeline
 from recon.storage import clock
 from recon.storage.port import ObjectStore
 from recon_assets.assets import asset_key
@@ -57,11 +58,11 @@ Failed = Callable[[str | None], str | None]
 """The cursor after a tick that raised an error, from the cursor before it."""
 
 
-def reconciliation_sensors(config: Config) -> list[dg.SensorDefinition]:
+def reconciliation_sensors(config: Config, watch: Watch) -> list[dg.SensorDefinition]:
     """``<name>_reduce_sensor`` … ``<name>_certify_sensor``, ``<name>_freshness_sensor``, and, if the configuration closes windows,
-    ``<name>_closing_sensor``."""
+    ``<name>_closing_sensor``. ``watch``: the store that they share."""
     sensors = [
-        _sensor(config, stage, job_name(config, job), description, _stage_tick(config, stage))
+        _sensor(config, watch, stage, job_name(config, job), description, _stage_tick(config, stage))
         for stage, job, description in (
             ("reduce", SENSED["reduce"], "Starts runs that reduce closed windows."),
             ("merge", SENSED["merge"], "Starts runs that pre-fetch and merge reduced windows."),
@@ -71,18 +72,18 @@ def reconciliation_sensors(config: Config) -> list[dg.SensorDefinition]:
     ]
     description = "Evaluates the check watermark_is_fresh while no run does, and reports it when its result changes. Starts no runs."
     sensors.append(
-        _sensor(config, "freshness", None, description, _freshness_tick(config), lambda cursor: tell_failed(config, kept_in(cursor)))
+        _sensor(config, watch, "freshness", None, description, _freshness_tick(config), lambda cursor: tell_failed(config, kept_in(cursor)))
     )
     if config.closing.files is not None or config.closing.deadline is not None:
         description = "Closes windows that have all expected files, or whose deadline has passed. Starts no runs."
-        sensors.append(_sensor(config, "closing", None, description, _closing_tick(config)))
+        sensors.append(_sensor(config, watch, "closing", None, description, _closing_tick(config)))
     return sensors
 
 
 def _sensor(
-    config: Config, stage: str, job: str | None, description: str, tick: Tick, failed: Failed = lambda cursor: cursor
+    config: Config, watch: Watch, stage: str, job: str | None, description: str, tick: Tick, failed: Failed = lambda cursor: cursor
 ) -> dg.SensorDefinition:
-    store, last = resource_key(config.name), LastTick()
+    store, last = resource_key(config.name), Reasons()
 
     @dg.sensor(
         name=f"{config.name}_{stage}_sensor",
@@ -94,8 +95,8 @@ def _sensor(
     )
     def evaluate(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         try:
-            opened = getattr(context.resources, store).open()
-            answer, cursor = tick(opened, last.timeline(opened), context.instance, context.cursor)
+            opened, timeline = watch.at(getattr(context.resources, store).open, context.instance)
+            answer, cursor = tick(opened, timeline, context.instance, context.cursor)
         except ReconError as error:
             last.log(context, str(error))
             return dg.SensorResult(skip_reason=dg.SkipReason(str(error)), cursor=failed(context.cursor))
@@ -128,22 +129,6 @@ class Reasons:
         if without_times != self._logged:
             self._logged = without_times
             context.log.info(reason)
-
-
-class LastTick(Reasons):
-    """The timeline as the last tick read it, since reading 100,000 windows takes longer than a tick."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._first: object = None
-        self._timeline: Timeline | None = None
-
-    def timeline(self, store: ObjectStore) -> Timeline:
-        entry = Timeline(store).entry(1)
-        first = entry and (entry.writer, entry.time)
-        if self._timeline is None or first is None or first != self._first:  # none yet, or the store was replaced
-            self._first, self._timeline = first, Timeline(store)
-        return self._timeline
 
 
 def _stage_tick(config: Config, stage: str) -> Tick:
@@ -229,11 +214,14 @@ def shown(instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> bool | None:
 
 def _closing_tick(config: Config) -> Tick:
     def tick(store: ObjectStore, timeline: Timeline, instance: dg.DagsterInstance, cursor: str | None) -> tuple[Answer, str]:
-        now, kept = clock.now(store), kept_in(cursor)
-        state = timeline.head()
+        kept, state = kept_in(cursor), timeline.head()
         touched, at = landing_log.since(store, kept.get("at"))
         begun = config.grid.parse(kept["closed_to"]) if kept.get("closed_to") else None
-        late = list(islice(past_deadline(config, state, now, begun), _CLOSED_MAX))
+        late = _late(config, state, clock.here(), begun)
+        maybe = {*kept.get("open", []), *touched, *late}
+        # The storage's clock takes three requests, so it is asked only where a deadline may close a window.
+        now = clock.now(store) if maybe and config.closing.deadline is not None else clock.here()
+        late = _late(config, state, now, begun) if late else []
         still_open = sorted({*kept.get("open", []), *touched, *late})
         closed = close_due(store, config, now, still_open)
         left = [name for name in still_open if not _is_closed(store, config, name)]
@@ -244,6 +232,11 @@ def _closing_tick(config: Config) -> Tick:
         return dg.SkipReason(reason), json.dumps({"at": at, "open": left, "closed_to": closed_to}, separators=(",", ":"))
 
     return tick
+
+
+def _late(config: Config, state: State, now: datetime, begun: datetime | None) -> list[str]:
+    """Names of the first windows whose deadline has passed."""
+    return list(islice(past_deadline(config, state, now, begun), _CLOSED_MAX))
 
 
 def _is_closed(store: ObjectStore, config: Config, name: str) -> bool:

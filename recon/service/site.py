@@ -14,7 +14,7 @@ from recon.config import Place
 from recon.config.service import Rights
 from recon.database import Database
 from recon.database.open import open_database
-from recon.database.tables import REQUEST_UPLOADS, REQUESTS, SERVICE, TOKENS, UPLOADS
+from recon.database.tables import REQUEST_TURNS, REQUEST_UPLOADS, REQUESTS, SERVICE, TOKENS, UPLOADS
 from recon.errors import WrongUsage
 from recon.intake.queues.sql_queue import SqlQueue
 from recon.operations.transforming import Opened
@@ -137,6 +137,7 @@ class Service:
             names = list(connection.scalars(sa.select(UPLOADS.c.name).where(UPLOADS.c.owner == owner)))
             connection.execute(UPLOADS.delete().where(UPLOADS.c.owner == owner))
             connection.execute(TOKENS.delete().where(TOKENS.c.owner == owner))
+            connection.execute(REQUEST_TURNS.delete().where(REQUEST_TURNS.c.owner == owner))
         for name in names:
             self.results.remove_upload(name)
         return len(rows)

@@ -229,6 +229,11 @@ class Timeline:
         self.folder = folder
         self._seen = State(folder=folder)
 
+    @property
+    def seen(self) -> State:
+        """The last state that was read or committed, without a request."""
+        return self._seen
+
     def head(self) -> State:
         """The newest state, read from the last one on."""
         self._seen = self._onward(self._seen, None)

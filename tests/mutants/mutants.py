@@ -6,6 +6,7 @@ A mutant's ``old`` text is in its module exactly once.
 from __future__ import annotations
 
 from mutant import Mutant
+from mutants_of_the_service import SERVICE
 from mutants_of_the_warehouse import WAREHOUSE
 from mutants_of_the_web import WEB
 
@@ -483,4 +484,5 @@ MUTANTS = (
     ),
     *WAREHOUSE,
     *WEB,
+    *SERVICE,
 )

@@ -336,6 +336,24 @@ def test_a_lost_claim_changes_nothing(tmp_path: Path, database: dict[str, Any] |
     assert s.now(service, mine) == before
 
 
+def test_what_was_asked_to_end_is_never_done_and_what_is_handed_back_loses_no_try(tmp_path: Path, database: dict[str, Any] | None) -> None:
+    service = _service(tmp_path, database)
+    _empty(service)
+    _submit(service, "sales", "small")
+    _arrive(service)
+    for _ in range(4):
+        mine = service.claims.claim("w")
+        assert mine is not None
+        assert mine.tries == 1
+        service.claims.give_back(mine, "no place")
+    mine = service.claims.claim("w")
+    assert mine is not None
+    service.requests.cancel(s.holder(service, "sales", "admin"), mine.name)
+    with pytest.raises(Lost):
+        service.claims.done(mine, [], {})
+    assert service.claims.cancelled(mine).state == "cancelled"
+
+
 def test_the_place_is_the_order_of_claims(tmp_path: Path) -> None:
     """Whoever asks is told how many requests are claimed first."""
     service = _service(

@@ -287,7 +287,9 @@ def test_files_that_no_request_needs_are_removed_though_requests_run(service: Se
     old = _submit(service, "wait")
     service.requests.cancel(Holder("", frozenset({"admin"})), old.name)
     with service.database.write() as connection:
-        connection.execute(REQUESTS.update().where(REQUESTS.c.name == old.name).values(expires_at=service.database.clock(connection)))
+        expired = {"expires_at": service.database.clock(connection), "place": "of-the-old"}
+        connection.execute(REQUESTS.update().where(REQUESTS.c.name == old.name).values(expired))
+    store.put_new("results/of-the-old/out.csv", [b"x"])
     monkeypatch.setattr(site, "ORPHAN", timedelta(0))
     running = _submit(service, "sleep")
     with _working(service):
@@ -298,6 +300,7 @@ def test_files_that_no_request_needs_are_removed_though_requests_run(service: Se
         )
         with service.database.read() as connection:
             assert list(connection.scalars(sa.select(REQUESTS.c.name))) == [running.name]
+        assert list(store.list("results/of-the-old")) == []
         service.requests.cancel(Holder("", frozenset({"admin"})), running.name)
         assert _ended(service, running).state == "cancelled"
 
