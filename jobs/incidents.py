@@ -58,8 +58,10 @@ MANY = {
 """Kind of incident → the words of a message about many of them."""
 
 
-def incidents_sensor(config: Config, watch: Watch) -> dg.SensorDefinition:
-    """``<name>_incidents_sensor``; for a configuration with ``observability.webhook``."""
+def incidents_sensor(config: Config, watch: Watch | None = None) -> dg.SensorDefinition:
+    """``<name>_incidents_sensor``; for a configuration with ``observability.webhook``. ``watch``: the store that it
+    shares with other sensors."""
+    shared = watch or Watch(config.name)
     store, last = resource_key(config.name), Reasons()
     database = database_key(config.name) if has_sources(config) else None
 
@@ -72,7 +74,7 @@ def incidents_sensor(config: Config, watch: Watch) -> dg.SensorDefinition:
     )
     def evaluate(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         def opened() -> tuple[ObjectStore, Timeline]:
-            return watch.at(getattr(context.resources, store).open, context.instance)
+            return shared.at(getattr(context.resources, store).open, context.instance)
 
         site: SiteDatabase | None = getattr(context.resources, database) if database else None
         look = Look(config, context.instance, kept_in(context.cursor), datetime.now(UTC))

@@ -25,8 +25,10 @@ _SHARE = 10
 """Between two sums of all records at least ten times as long passes as the last sum took."""
 
 
-def monitoring_sensor(config: Config, watch: Watch) -> dg.SensorDefinition:
-    """``<name>_monitoring_sensor``; for a configuration with ``observability.metrics.file``."""
+def monitoring_sensor(config: Config, watch: Watch | None = None) -> dg.SensorDefinition:
+    """``<name>_monitoring_sensor``; for a configuration with ``observability.metrics.file``. ``watch``: the store that it
+    shares with other sensors."""
+    shared = watch or Watch(config.name)
     store, last, sums = resource_key(config.name), Reasons(), Sums(config)
 
     @dg.sensor(
@@ -38,7 +40,7 @@ def monitoring_sensor(config: Config, watch: Watch) -> dg.SensorDefinition:
     )
     def evaluate(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         try:
-            opened, timeline = watch.at(getattr(context.resources, store).open, context.instance)
+            opened, timeline = shared.at(getattr(context.resources, store).open, context.instance)
             reason = _written(config, opened, timeline.head(), sums)
         except ReconError as error:
             reason = f"no figures are written: {error}"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import count
 from pathlib import Path
 
 import dagster as dg
@@ -23,6 +24,7 @@ import recon
 from jobs import monitoring
 from jobs.build import build_definitions
 from jobs.monitoring import monitoring_sensor
+from jobs.quiet import Watch
 from recon.api import Reconciliation
 from recon.config import load_config
 from recon.model.windows import name_of
@@ -42,7 +44,7 @@ class Monitored:
         path = made(folder).config.path
         path.write_text(path.read_text().replace("  id: event_id", "  id: event_id\n  currency: currency") + extra)
         self.opened, self.file = recon.open(path), folder / "metrics" / "orders.prom"
-        self.sensor = monitoring_sensor(self.opened.config)
+        self.sensor = monitoring_sensor(self.opened.config, Watch(self.opened.config.name, count(0, 10).__next__))
 
     def tick(self) -> str:
         resources = {"orders_store": ReconciliationStore(config_file=str(self.opened.config.path))}
