@@ -155,6 +155,7 @@ def test_user_logic_names_the_cause_of_each_break(tmp_path: Path) -> None:
         "INV-5": None,
     }
     assert r.show("INV-2")["derived"]["cause"] == "two digits swapped"
+    assert r.scan().to_arrow().sort_by("key").to_pylist() == table.to_pylist()
     assert not r.verify(full=True).problems
 
 

@@ -41,7 +41,7 @@ def _done(r: Reconciliation, history: s.History) -> Reconciliation:
     return r
 
 
-@slow(4)
+@slow(3)
 @given(s.histories(max_windows=8, max_operations=10), KEYS, KEYS, st.data())
 def test_artifacts_are_those_of_the_table_and_its_parts(history: s.History, low: str, high: str, data: st.DataObject) -> None:
     with small(), fresh(SHORT_HORIZON) as r:
@@ -70,7 +70,7 @@ def _keys(scan: scans.Scan) -> set[str]:
     return set(keys)
 
 
-@slow(6)
+@slow(4)
 @given(s.histories(max_windows=5, max_operations=10), KEYS)
 def test_events_that_count_tie_with_the_certificates(history: s.History, low: str) -> None:
     with fresh(s.STANDARD_YAML) as r:
