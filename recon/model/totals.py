@@ -115,6 +115,16 @@ def subtract_measures(left: Mapping[str, str | int], right: Mapping[str, str | i
         return {name: plain(Decimal(left[name]) - Decimal(right[name])) for name in left}
 
 
+def sum_measures(parts: Iterable[Mapping[str, str | int]]) -> dict[str, str | int]:
+    """The sum, by additive measure."""
+    total: dict[str, str | int] = {}
+    for part in parts:
+        nothing: dict[str, str | int] = dict.fromkeys(part, "0")
+        negative = subtract_measures(nothing, part)
+        total = subtract_measures({**nothing, **total}, {**dict.fromkeys(total, "0"), **negative})
+    return total
+
+
 def as_totals(names: list[str], values: Any) -> dict[str, str | int]:
     """Name → exact number as figures have it: decimals as text, None as zero."""
     return {name: plain(Decimal(0 if value is None else value)) for name, value in zip(names, values, strict=True)}

@@ -11,7 +11,7 @@ from recon.config import Config
 from recon.engines.port import Moved, Recount, Slice
 from recon.errors import WrongInput
 from recon.model import conflicts
-from recon.model.totals import Totals, exact_sum, subtract_measures, total_of
+from recon.model.totals import Totals, exact_sum, sum_measures, total_of
 from recon.state.certificates import watermark_after
 from recon.state.committed import OF_COMMIT, committed_figures
 from recon.state.reduced import Figures
@@ -42,12 +42,12 @@ def _entry(store: ObjectStore, config: Config, state: State, todo: Sequence[Figu
         counted = figures.accepted - suppressed
         in_records = sum(s.counted[figures.window].rows for s in slices if figures.window in s.counted)
         held_back = sum(s.suppressed.get(figures.window, 0) for s in slices)
-        measures = _sum_measures([s.measures[figures.window] for s in slices if figures.window in s.measures])
+        measures = sum_measures([s.measures[figures.window] for s in slices if figures.window in s.measures])
         if (in_records, held_back) != (counted.rows, suppressed.rows):
             wrong.append(
                 f"{figures.window}: {in_records} + {held_back} rows in the artifacts, {counted.rows} + {suppressed.rows} in the events"
             )
-        elsewhere = _sum_measures([part.measures for part in moved])
+        elsewhere = sum_measures([part.measures for part in moved])
         # User logic may change a measure at will, so that parts no longer add up to the total.
         if not (config.logic and moved):
             wrong += [
@@ -116,7 +116,7 @@ def _recount_differences(config: Config, moved: Sequence[Moved], changes: Sequen
     found = [] if rows == events else [f"{rows} rows in the artifacts for {events} in the events"]
     if config.logic:  # which may change a measure at will, so that parts no longer add up to the total
         return found
-    kept, gone = _sum_measures([c.measures for c in changes]), _sum_measures([part.measures for part in moved])
+    kept, gone = sum_measures([c.measures for c in changes]), sum_measures([part.measures for part in moved])
     for name in {**kept, **gone}:
         if exact_sum((kept.get(name, 0), gone.get(name, 0))):
             found.append(f"{name} {kept.get(name, 0)} in the artifacts for less {gone.get(name, 0)} in the events")
@@ -126,7 +126,7 @@ def _recount_differences(config: Config, moved: Sequence[Moved], changes: Sequen
 def _recounted(before: Mapping[str, Any], moved: Sequence[Moved], changes: Sequence[Recount], by: Sequence[str]) -> dict[str, Any]:
     """The new figures of a window outside the range, some of whose events became duplicates of the range's events, or stopped being so."""
     change = total_of(part.totals for part in moved)
-    measures = _sum_measures([before["measures"], *(change.measures for change in changes)])
+    measures = sum_measures([before["measures"], *(change.measures for change in changes)])
     named = ", ".join(by[:3]) + (f" and {len(by) - 3} more" if len(by) > 3 else "")
     return {
         **{field: value for field, value in before.items() if field not in OF_COMMIT},
@@ -136,12 +136,3 @@ def _recounted(before: Mapping[str, Any], moved: Sequence[Moved], changes: Seque
         "cause": "recount",
         "reason": f"{'duplicates' if moved else 'conflicts'} changed by {named}",
     }
-
-
-def _sum_measures(parts: Sequence[Mapping[str, str | int]]) -> dict[str, str | int]:
-    total: dict[str, str | int] = {}
-    for part in parts:
-        nothing: dict[str, str | int] = dict.fromkeys(part, "0")
-        negative = subtract_measures(nothing, part)
-        total = subtract_measures({**nothing, **total}, negative)
-    return total

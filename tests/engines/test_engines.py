@@ -313,7 +313,7 @@ def test_a_slice_that_is_merged_twice_writes_two_part_files_and_each_answer_name
     figures = reduce_windows(r.store(), r.config, [manifest])
     task = MergeTask(r.state(), tuple(figures), None, layout.new_attempt())
     store, config = on_executor(r.config)
-    parts = [merge._merge_slice(store, config, (task, 0, (0, 1 << 64))) for _ in range(2)]
+    parts = [merge._merge_slice(store, config, task, (0, (0, 1 << 64)))[0] for _ in range(2)]
     named = [open_run(store, part.run.path).part_files for part in parts if part.run]
     assert len({*named[0], *named[1]}) == 2
     assert store.get(named[0][0]) == store.get(named[1][0])

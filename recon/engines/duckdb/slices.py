@@ -18,6 +18,7 @@ from recon.engines.existing import ExistingRecords, find_existing, touched_keys
 from recon.engines.port import MergeTask, Slice, Sources
 from recon.engines.prefetched import open_prefetched
 from recon.state import reduced
+from recon.state.packed import Folders
 from recon.state.runs import Entries, among, checks_of, entries_of
 from recon.state.timeline import Timeline
 from recon.storage.port import NotFound, ObjectStore
@@ -164,10 +165,10 @@ def _without_records(found: Slice) -> Slice:
 
 def _sources(store: ObjectStore, task: MergeTask, scratch: Path, bounds: tuple[int, int] | None) -> Sources:
     new = {figures.window: figures.folder for figures in task.todo}
-    committed = {window: committed_window.folder for window, committed_window in task.state.windows.items()}
+    committed = Folders(task.state.windows)
     return Sources(
         artifacts=reduced.WindowFiles(store, scratch, new, reduced.ARTIFACTS, bounds=bounds),
         artifacts_old=reduced.WindowFiles(store, scratch, committed, reduced.ARTIFACTS, bounds=bounds),
-        events_new=reduced.WindowFiles(store, scratch, {**committed, **new}, reduced.EVENTS, bounds=bounds),
+        events_new=reduced.WindowFiles(store, scratch, Folders(task.state.windows, new), reduced.EVENTS, bounds=bounds),
         events_old=reduced.WindowFiles(store, scratch, committed, reduced.EVENTS, bounds=bounds),
     )

@@ -10,7 +10,9 @@ from recon.engines.duckdb.slices import SLICE_BYTES, SLICE_ROWS, existing_at, fi
 from recon.engines.existing import find_existing, touched_keys
 from recon.engines.port import MergeTask, Slice, Written
 from recon.engines.prefetched import Chunk, Prefetched, prefetched_meta, write_index, write_piece
-from recon.engines.spark.tasks import in_tasks, parallelism
+from recon.engines.spark.tasks import Job, in_tasks, parallelism, summed_in_tasks
+from recon.engines.summed import summed
+from recon.state.packed import PackedWindows
 from recon.state.reduced import Figures
 from recon.state.runs import open_runs, write_merged, write_run
 from recon.state.timeline import RunRef, State
@@ -25,7 +27,6 @@ TASK_ROWS_MIN = 50_000
 class _Part:
     """What one slice wrote. ``run``: the index of its part-file, None where nothing changed."""
 
-    slice: Slice
     run: RunRef | None
     superseded: int
 
@@ -35,7 +36,7 @@ def prefetch_range(store: ObjectStore, config: Config, state: State, range_figur
     task = MergeTask(state, tuple(range_figures), None, layout.new_attempt())
     keys = sum(figures.keys for figures in range_figures)
     count = _slices(config, 2 * keys, keys * _mean_length(state))
-    pieces = in_tasks(config, "pre-fetch", _prefetch_slice, [(task, number, bounds) for number, bounds in enumerate(hash_slices(count))])
+    pieces = in_tasks(config, "pre-fetch", _prefetch_slice, list(enumerate(hash_slices(count))), _trimmed(task))
     meta = prefetched_meta(state, range_figures, sum(keys for _, keys in pieces))
     return write_index(store, [chunk for chunks, _ in pieces for chunk in chunks], meta)
 
@@ -45,9 +46,17 @@ def merge_range(store: ObjectStore, config: Config, task: MergeTask) -> Written:
     keys = sum(figures.keys for figures in task.todo)
     existing = task.prefetched.found if task.prefetched is not None and fits(task) else keys
     count = _slices(config, keys + existing, existing * _mean_length(task.state))
-    parts = in_tasks(config, "merge", _merge_slice, [(task, number, bounds) for number, bounds in enumerate(hash_slices(count))])
+    parts, total = summed_in_tasks(Job(config, "merge", _trimmed(task)), _merge_slice, list(enumerate(hash_slices(count))), summed)
     runs = [part.run for part in parts if part.run is not None]
-    return Written([part.slice for part in parts], _joined(store, config, task.writer, runs), sum(part.superseded for part in parts))
+    return Written([total], _joined(store, config, task.writer, runs), sum(part.superseded for part in parts))
+
+
+def _trimmed(task: MergeTask) -> MergeTask:
+    """The task with what slices need of it: all of them get it, by one broadcast."""
+    near = [figures.window for figures in task.todo]
+    state = replace(task.state, windows=PackedWindows(task.state.windows, near), totals={})
+    todo = tuple(replace(figures, files=[], digests={}, unusual={}) for figures in task.todo)
+    return replace(task, state=state, todo=todo)
 
 
 def _mean_length(state: State) -> int:
@@ -62,18 +71,18 @@ def _slices(config: Config, rows: int, size: int = 0) -> int:
     return max(1, config.engine.slices or worth, -(-rows // SLICE_ROWS), -(-size // SLICE_BYTES))
 
 
-def _prefetch_slice(store: ObjectStore, config: Config, item: tuple[MergeTask, int, tuple[int, int]]) -> tuple[list[Chunk], int]:
+def _prefetch_slice(store: ObjectStore, config: Config, task: MergeTask, item: tuple[int, tuple[int, int]]) -> tuple[list[Chunk], int]:
     """Reads the records of a slice by threads, and writes them as one piece; in a folder, their places. Returns its chunks and the number
     of keys."""
-    task, number, bounds = item
+    number, bounds = item
     hi, lo = touched_keys(store, task.state, task.todo, bounds)
     existing = find_existing(store, [run.path for run in task.state.runs], hi, lo)
     path = layout.piece(task.writer, "prefetch", number, layout.new_attempt(), "arrow")
     return write_piece(store, path, existing), len(hi)
 
 
-def _merge_slice(store: ObjectStore, config: Config, item: tuple[MergeTask, int, tuple[int, int]]) -> _Part:
-    task, number, bounds = item
+def _merge_slice(store: ObjectStore, config: Config, task: MergeTask, item: tuple[int, tuple[int, int]]) -> tuple[_Part, Slice]:
+    number, bounds = item
     attempt = layout.new_attempt()
     with merging_slices(store, config, task, bounds) as merger:
         merged = merger.merge(existing_at(store, task, bounds), bounds)
@@ -81,10 +90,10 @@ def _merge_slice(store: ObjectStore, config: Config, item: tuple[MergeTask, int,
     # The records are in the part-file; their buffers must not be sent to the driver.
     found = replace(part.slice, records=part.slice.records.schema.empty_table())
     if part.entries is None:
-        return _Part(found, None, 0)
+        return _Part(None, 0), found
     run = layout.slice_run(task.writer, number, attempt)
     write_run(store, run, part.entries)
-    return _Part(found, RunRef(run, len(part.entries), part.bytes), part.superseded)
+    return _Part(RunRef(run, len(part.entries), part.bytes), part.superseded), found
 
 
 def _joined(store: ObjectStore, config: Config, writer: str, runs: Sequence[RunRef]) -> RunRef | None:

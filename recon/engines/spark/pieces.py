@@ -54,9 +54,11 @@ class Read:
 
 
 def read_file(store: ObjectStore, config: Config, item: tuple[str, int, Manifest, int]) -> Read:
-    """Reads one file of a window by the intake into a piece of events for Spark: w, file, line, key, hi, lo, id, idh, time, c_<name>."""
+    """Reads file ``number`` of a window, the only one in its manifest here, by the intake into a piece of events for Spark: w, file, line,
+    key, hi, lo, id, idh, time, c_<name>."""
     writer, window, manifest, number = item
-    file, place, task = manifest.files[number], f"window {manifest.window}: ", layout.new_attempt()
+    (file,) = manifest.files
+    place, task = f"window {manifest.window}: ", layout.new_attempt()
     with scratch_folder(store) as scratch, connect(store, config, scratch, place) as connection:
         try:
             source = SourceFile(file.name, one_window.local_file(store, file, scratch), bool(file.reason))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +61,12 @@ class _Cut:
 def reduce_large(store: ObjectStore, config: Config, manifests: Sequence[Manifest]) -> list[Figures | ReconError]:
     """The figures of each window, or its error."""
     writer = layout.new_attempt()
-    items = [(writer, place, manifest, number) for place, manifest in enumerate(manifests) for number in range(len(manifest.files))]
+    # A task gets one file, not the list of all.
+    items = [
+        (writer, place, replace(manifest, files=(file,)), number)
+        for place, manifest in enumerate(manifests)
+        for number, file in enumerate(manifest.files)
+    ]
     found = attempted(config, "intake", read_file, items)
     read: list[list[Read]] = [[] for _ in manifests]
     bad: dict[int, ReconError] = {}

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from math import isqrt
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from recon.config import Config
 from recon.engines.blame import blamed
@@ -23,8 +24,21 @@ from recon.errors import ConnectionLost, ReconError, WrongInput
 from recon.storage.open import open_for
 from recon.storage.port import ObjectStore
 
-Item = TypeVar("Item")
+if TYPE_CHECKING:
+    from pyspark import SparkContext
+    from pyspark.core.broadcast import Broadcast
+
 Result = TypeVar("Result")
+Sum = TypeVar("Sum")
+
+
+@dataclass(frozen=True)
+class Job:
+    """``what``: its name, in Spark's pages and in messages. ``shared``: what its tasks have in common, sent to each machine once."""
+
+    config: Config
+    what: str
+    shared: object = None
 
 
 @dataclass(frozen=True)
@@ -34,27 +48,37 @@ class _Failed:
     error: ReconError
 
 
-def in_tasks(config: Config, what: str, function: Callable[[ObjectStore, Config, Item], Result], items: Sequence[Item]) -> list[Result]:
-    """One result per item, in order. ``function`` must be in a module of this library. Raises the first item's ReconError after all items
-    were processed."""
-    results = attempted(config, what, function, items)
-    for result in results:
-        if isinstance(result, ReconError):
-            raise result
-    return results  # type: ignore[return-value]
+def in_tasks(config: Config, what: str, function: Callable[..., Result], items: Sequence[Any], shared: object = None) -> list[Result]:
+    """One result per item, in order. ``function`` must be in a module of this library: it gets the store, the configuration, ``shared``
+    unless that is None, and the item. ``shared`` is sent to each machine once. Raises the first item's ReconError after all items were
+    processed."""
+    return _good(attempted(config, what, function, items, shared))
 
 
 def attempted(
-    config: Config, what: str, function: Callable[[ObjectStore, Config, Item], Result], items: Sequence[Item]
+    config: Config, what: str, function: Callable[..., Result], items: Sequence[Any], shared: object = None
 ) -> list[Result | ReconError]:
     """As ``in_tasks``, with the ReconError of a failed item in place of its result."""
     if not items:
         return []
-    context = open_session(config.engine).sparkContext
-    context.setJobDescription(f"recon: {what}")
-    with telling(what):
-        results: list[Any] = context.parallelize(list(items), len(items)).mapPartitions(partial(_carry_out, config, function)).collect()
+    with _described(config, what) as context, _sent(context, shared) as sent:
+        task = partial(_carry_out, config, function, sent)
+        results: list[Any] = context.parallelize(list(items), len(items)).mapPartitions(task).collect()
     return [result.error if isinstance(result, _Failed) else result for result in results]
+
+
+def summed_in_tasks(
+    job: Job, function: Callable[..., tuple[Result, Sum]], items: Sequence[Any], add: Callable[[Sum, Sum], Sum]
+) -> tuple[list[Result], Sum]:
+    """As ``in_tasks``, for at least one item. ``function`` returns a result and figures. Tasks add the figures up, so that the driver gets
+    their sum only."""
+    groups = max(1, isqrt(len(items)))
+    both = partial(_added, add)
+    with _described(job.config, job.what) as context, _sent(context, job.shared) as sent:
+        task = partial(_numbered, partial(_carry_out, job.config, function, sent), groups)
+        done = context.parallelize(list(enumerate(items)), len(items)).mapPartitions(task)
+        ((results, total),) = done.reduceByKey(both, groups).map(_as_one).reduceByKey(both, 1).values().collect()
+    return _good([result for _, result in sorted(results, key=lambda result: result[0])]), total
 
 
 @contextmanager
@@ -79,11 +103,40 @@ def parallelism(config: Config) -> int:
     return int(open_session(config.engine).sparkContext.defaultParallelism)
 
 
-def _carry_out(config: Config, function: Callable[[ObjectStore, Config, Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+@contextmanager
+def _described(config: Config, what: str) -> Iterator[SparkContext]:
+    context = open_session(config.engine).sparkContext
+    context.setJobDescription(f"recon: {what}")
+    with telling(what):
+        yield context
+
+
+@contextmanager
+def _sent(context: SparkContext, shared: object) -> Iterator[Broadcast[Any] | None]:
+    """``shared``, for the tasks of the block."""
+    if shared is None:
+        yield None
+        return
+    sent = context.broadcast(shared)
+    try:
+        yield sent
+    finally:
+        sent.destroy()
+
+
+def _good(results: Sequence[Any]) -> list[Any]:
+    for result in results:
+        if isinstance(result, ReconError):
+            raise result
+    return list(results)
+
+
+def _carry_out(config: Config, function: Callable[..., Any], sent: Broadcast[Any] | None, items: Iterable[Any]) -> Iterator[Any]:
     store, own = on_executor(config)
+    given = () if sent is None else (sent.value,)
     for item in items:
         try:
-            yield function(store, own, item)
+            yield function(store, own, *given, item)
         except ReconError as error:
             yield _Failed(error)
         except Exception as error:
@@ -92,6 +145,24 @@ def _carry_out(config: Config, function: Callable[[ObjectStore, Config, Any], An
                 raise  # Spark retries the task, perhaps on another machine
             traceback.print_exc()
             yield _Failed(failure)
+
+
+def _numbered(task: Callable[[Iterable[Any]], Iterator[Any]], groups: int, items: Iterable[tuple[int, Any]]) -> Iterator[Any]:
+    """The number of a group of items; with it, each item's number and result, and its figures."""
+    for number, item in items:
+        (done,) = task([item])
+        result, figures = (done.error, None) if isinstance(done, _Failed) else done
+        yield number % groups, ([(number, result)], figures)
+
+
+def _added(add: Callable[[Any, Any], Any], one: tuple[list[Any], Any], other: tuple[list[Any], Any]) -> tuple[list[Any], Any]:
+    """Two groups as one. A failed item has no figures."""
+    total = one[1] if other[1] is None else other[1] if one[1] is None else add(one[1], other[1])
+    return one[0] + other[0], total
+
+
+def _as_one(group: tuple[int, Any]) -> tuple[int, Any]:
+    return 0, group[1]
 
 
 def on_executor(config: Config) -> tuple[ObjectStore, Config]:
