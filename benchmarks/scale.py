@@ -14,11 +14,20 @@ import math
 from pathlib import Path
 from typing import Any
 
+from recon.storage.s3.store import COST
+
 BENCHMARKS = Path(__file__).parents[1] / "docs" / "benchmarks"
-GAP_BYTES, REQUEST_BYTES, ENTRY_BYTES = 1 << 16, 1 << 23, 36
-"""Of recon.storage.ranges and recon.state.runs.entries: how ranged reads are joined, and what an entry of a run takes."""
+GAP_BYTES, REQUEST_BYTES, ENTRY_BYTES = COST.gap_max_bytes, COST.request_max_bytes, 36
+"""How ranged reads are joined in S3, and what an entry of a run takes."""
+BLOCK_ENTRIES, FENCE_BYTES = 1_024, 12
+"""Entries of a run that are checked together, and the bytes of each such block that every slice reads when it opens the run."""
+ARTIFACT_BYTES, FOOTER_BYTES = 61, 1_100
+"""Of a key in a reduced file, and of one of its row groups in the footer: docs/benchmarks/spark-s3.json."""
+JOINED_BYTES, WINDOW_BYTES = 94, 19
+"""Read to join the runs of slices, for each entry (spark-s3.json); sent for each window of the state, by each of two jobs
+(spark-driver.json)."""
 SLICE_ROWS, SLICE_EVENTS = 400_000, 1_000_000
-"""Of recon.stages.merge and recon.engines.spark.reduce_large."""
+"""Of recon.engines.duckdb.slices and recon.engines.spark.reduce_large."""
 
 
 def measured(way: str) -> tuple[float, float]:
@@ -42,21 +51,24 @@ def figures(given: argparse.Namespace) -> dict[str, Any]:
     merges, found = given.merges, given.keys * given.found
     state_bytes = given.artifacts * given.record
     cpu_s = given.events / 1e6 * per_million + merges * start_cpu_s
-    # Ranged reads of records: where they lie closer than GAP_BYTES they are joined, in the end into reading all of the state.
-    found_each = found / merges
-    spacing = state_bytes / max(found_each, 1)
-    record_gets = merges * (found_each if spacing > GAP_BYTES else state_bytes / REQUEST_BYTES)
-    record_bytes = merges * (found_each * given.record if spacing > GAP_BYTES else state_bytes)
-    # Blocks of 1,024 entries: where every block holds a key of the batch, all of the index is read.
-    share = min(1.0, given.keys / merges * 1024 / given.artifacts)
-    index_bytes = merges * share * given.artifacts * ENTRY_BYTES
-    index_gets = index_bytes / REQUEST_BYTES
+    each = given.keys / merges
+    record_gets, record_bytes = ranged(found / merges, state_bytes / max(found / merges, 1), given.record)
+    # hi and lo of the blocks that may have a key, then the place of each key that is found.
+    blocks = given.artifacts / BLOCK_ENTRIES * (1 - math.exp(-each * BLOCK_ENTRIES / given.artifacts))
+    hash_gets, hash_bytes = ranged(blocks, 8 * given.artifacts / blocks, 8 * BLOCK_ENTRIES)
+    place_gets, place_bytes = ranged(found / merges, 5 * given.artifacts / max(found / merges, 1), 5)
+    index_gets, index_bytes = 2 * hash_gets + 4 * place_gets, 2 * hash_bytes + 4 * place_bytes
+    record_gets, record_bytes, index_gets, index_bytes = (merges * one for one in (record_gets, record_bytes, index_gets, index_bytes))
     slices = merges * math.ceil((given.keys + found) / merges / SLICE_ROWS)
+    opened_bytes = slices * given.artifacts / BLOCK_ENTRIES * FENCE_BYTES
+    reduced_bytes, reduced_gets = read_by_slices(given, slices)
     cuts = given.windows * math.ceil(given.events / given.windows / SLICE_EVENTS)
     puts = given.files * 3 + cuts * 3 + given.windows * 8 + slices * 2
-    gets = record_gets + index_gets + given.files + cuts * 3 + slices * 8
-    written_bytes = given.keys * given.record
-    read_core_s = (record_bytes + index_bytes) / 1e9 / given.read_gb_s
+    gets = record_gets + index_gets + reduced_gets + given.files + cuts * 3 + slices * 12
+    written_bytes = (given.keys + found) * given.record + given.keys * (ARTIFACT_BYTES + 2 * ENTRY_BYTES)
+    again_bytes = found * given.record + given.keys * JOINED_BYTES
+    read_bytes = record_bytes + index_bytes + opened_bytes + reduced_bytes + again_bytes
+    read_core_s = read_bytes / 1e9 / given.read_gb_s
     core_s = cpu_s / given.busy + read_core_s
     join_s = given.join_s * given.events / given.windows / 1e6 if given.way == "cut" else 0.0
     minutes = (core_s / given.cores + join_s) / 60
@@ -75,11 +87,35 @@ def figures(given: argparse.Namespace) -> dict[str, Any]:
         "S3 GET": gets,
         "GB read of the state": record_bytes / 1e9,
         "GB read of the index": index_bytes / 1e9,
+        "GB read of the index, by slices that open it": opened_bytes / 1e9,
+        "GB read of reduced files": reduced_bytes / 1e9,
+        "GB read again: pre-fetched records, slices' runs": again_bytes / 1e9,
         "GB written": written_bytes / 1e9,
+        "MB sent by the driver": merges * 2 * WINDOW_BYTES * given.state_windows / 1e6,
         "DynamoDB write units": given.keys,
         **{f"$ {name}": amount for name, amount in dollars.items()},
         "$ together, without DynamoDB": sum(amount for name, amount in dollars.items() if not name.startswith("DynamoDB")),
     }
+
+
+def ranged(count: float, spacing: float, length: float) -> tuple[float, float]:
+    """Requests and bytes for ``count`` ranges of ``length`` bytes, whose starts are ``spacing`` bytes apart on average, at random: those
+    with gaps of up to GAP_BYTES are read together, with the gaps."""
+    if spacing <= length:
+        return count * spacing / REQUEST_BYTES, count * spacing
+    apart = math.exp(-GAP_BYTES / spacing)
+    size = count * (length + spacing * (1 - apart * (1 + GAP_BYTES / spacing)))
+    return max(count * apart, size / REQUEST_BYTES), min(size, count * spacing)
+
+
+def read_by_slices(given: argparse.Namespace, slices: int) -> tuple[float, float]:
+    """Bytes and requests of all slices' reads of reduced files, by pre-fetch and by merge: their share of each window of their merge, one
+    row group at its border, and the footer."""
+    groups = min(2 * 256, max(1, given.events / given.windows / 2_048), max(256, given.events / given.windows / 61_440))
+    pairs = slices * max(1.0, given.windows / given.merges)
+    file_bytes = given.keys / given.windows * ARTIFACT_BYTES
+    border = min(1.0, 1 / groups) * file_bytes
+    return 2 * (given.keys * ARTIFACT_BYTES + pairs * (border + groups * FOOTER_BYTES)), 2 * pairs * 3
 
 
 def main() -> None:
@@ -93,6 +129,7 @@ def main() -> None:
         "windows": (1, "an hour"),
         "merges": (1, "an hour: each a range of windows that becomes visible by one commit"),
         "files": (400, "landed an hour"),
+        "state_windows": (100_000, "committed windows in the state"),
         "cores": (128, "of the cluster"),
         "read_gb_s": (0.1, "GB a second that one core reads from S3; not measured"),
         "join_s": (JOIN_S, "seconds in which one task joins the pieces of a million events"),
@@ -111,7 +148,7 @@ def main() -> None:
     parser.add_argument("--way", choices=["cut", "whole"], default="cut", help="large windows, or small ones that one task each takes")
     given = parser.parse_args()
     for name, value in figures(given).items():
-        print(f"{name:45} {value:>18,.2f}")
+        print(f"{name:50} {value:>18,.2f}")
 
 
 if __name__ == "__main__":
