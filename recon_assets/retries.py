@@ -28,6 +28,7 @@ from recon.errors import (
     WrongUsage,
     transient_kind,
 )
+from recon.telemetry import logs
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,11 @@ Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext | dg.OpExecut
 
 @contextmanager
 def errors_as_failures(context: Context, retries: By) -> Iterator[None]:
-    """Turns Recon's errors into failures with one line, and requests retries for transient errors, by kind. Other errors pass unchanged."""
+    """Turns Recon's errors into failures with one line, and requests retries for transient errors, by kind. Other errors pass unchanged.
+    Logs of the block have the run, its job and the attempt."""
     try:
-        yield
+        with logs.logged_with(run=context.run.run_id, job=context.run.job_name, attempt=context.op_execution_context.retry_number + 1):
+            yield
     except Exception as error:
         if (kind := transient_kind(error)) is not None:
             raise _again_or_failed(context, error, kind, retries) from error

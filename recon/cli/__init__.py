@@ -25,6 +25,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Searching every installed package for plugins would take longer than a look-up; no model here uses any.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     with lasting_streams():
+        if os.environ.get("RECON_LOG"):
+            from recon.telemetry import logs
+
+            try:
+                logs.set_up()
+            except ReconError as error:
+                return _failed(str(error), error.exit_status)
         return _run(list(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -59,6 +66,11 @@ def _run(arguments: list[str]) -> int:
 def _failed(message: str, status: int) -> int:
     from recon.cli.screen import plain
 
+    if os.environ.get("RECON_LOG") == "json":
+        import logging
+
+        logging.getLogger("recon.cli").error("%s", plain(message))
+        return status
     print(f"recon: {plain(message)}", file=sys.stderr)
     return status
 

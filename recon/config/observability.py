@@ -13,6 +13,13 @@ from recon.config.settings import Secret
 _ADDRESS = re.compile(r"https?://[^\s/@]+(/[^\s@]*)?\Z")
 
 
+def _checked(url: str | None) -> str | None:
+    if url is not None and not _ADDRESS.match(url):
+        # The message does not repeat an address that may be a secret.
+        raise mistake("is no address; write https://host/path, without user and password")
+    return url
+
+
 class Webhook(Section):
     """Where messages about incidents are sent, in the form of Slack's webhooks. ``url``: the address, if it is no secret.
     ``secret``: the address is a secret; see ``Cache``. ``ui``: address of Dagster's UI, for links. ``timeout_s``: of one message."""
@@ -25,10 +32,7 @@ class Webhook(Section):
     @field_validator("url", "ui")
     @classmethod
     def _address(cls, url: str | None) -> str | None:
-        if url is not None and not _ADDRESS.match(url):
-            # The message does not repeat an address that may be a secret.
-            raise mistake("is no address; write https://host/path, without user and password")
-        return url
+        return _checked(url)
 
     @model_validator(mode="after")
     def _one_address(self) -> Webhook:
@@ -58,8 +62,25 @@ class Metrics(Section):
         return str(info.context["folder"] / file) if info.context and file else file
 
 
+class Lineage(Section):
+    """Where OpenLineage events of the stages are sent; None is nowhere. ``secret``: the API key; see ``Cache``. ``namespace``: of the jobs.
+    ``timeout_s``: of one event."""
+
+    url: str | None = None
+    endpoint: Annotated[str, Field(pattern=r"^[A-Za-z0-9/_.-]{1,200}$")] = "api/v1/lineage"
+    secret: Secret | None = None
+    namespace: Annotated[str, Field(min_length=1, max_length=200)] = "recon"
+    timeout_s: Annotated[float, Field(ge=0.1, le=30)] = 5
+
+    @field_validator("url")
+    @classmethod
+    def _without_password(cls, url: str | None) -> str | None:
+        return _checked(url)
+
+
 class Observability(Section):
     """What is reported, and where to."""
 
     webhook: Webhook = Webhook()
     metrics: Metrics = Metrics()
+    lineage: Lineage = Lineage()

@@ -21,6 +21,7 @@ from recon.stages.request import StageRequest, StageResult
 from recon.state import kept_rules
 from recon.storage import documents, layout
 from recon.storage.port import AlreadyExists, NotFound, ObjectStore
+from recon.telemetry import logs
 
 if TYPE_CHECKING:
     from recon.config import Config
@@ -50,6 +51,7 @@ def put_request(store: ObjectStore, config: Config, request: StageRequest, attem
         "rules": config.rules_version,
         "time": datetime.now(UTC).isoformat(),
         **asdict(request),
+        "log": logs.carried(),
     }
     documents.put(store, layout.asked(attempt), body, ensure_ascii=False)
     return attempt
@@ -66,7 +68,8 @@ def read_request(store: ObjectStore, at: str, attempt: str) -> tuple[Config, Sta
         raise WrongUsage(f"{path}: there is no such request; its caller has removed it") from None
     body = documents.parsed(path, raw, dict[str, Any], _AGAIN)
     with documents.damaged(path, _AGAIN):
-        request = StageRequest(body["stage"], body["first"], body["last"], dict(body["todo"]), body.get("manifest", ""))
+        manifest, log = body.get("manifest", ""), dict(body.get("log", {}))
+        request = StageRequest(body["stage"], body["first"], body["last"], dict(body["todo"]), manifest, log)
         config = kept_rules.unpacked(path, body, at)
     if config.rules_version != body["rules"]:
         raise WrongUsage(

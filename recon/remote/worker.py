@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from recon.config import Config
+from recon.config.observability import Observability
 from recon.engines.select import engine_of
 from recon.engines.spark.session import open_session
 from recon.errors import ReconError, transient_kind
@@ -22,6 +23,7 @@ from recon.stages.request import Numbers, StageRequest, StageResult
 from recon.stages.work import Work
 from recon.state.timeline import Timeline
 from recon.storage.open import open_for, open_store
+from recon.telemetry import logs
 
 Tell = Callable[[str], None]
 
@@ -37,8 +39,10 @@ def carry_out(location: str, attempt: str, tell: Tell = lambda line: None) -> Re
         return error
     tell(f"{request.stage} of {request.first}..{request.last}: begun")
     start = time.perf_counter()
-    here = replace(config, engine=config.engine.model_copy(update={"kind": "spark"}))
-    result = _result(here, request, tell)
+    # Lineage is the caller's to report.
+    here = replace(config, engine=config.engine.model_copy(update={"kind": "spark"}), observability=Observability())
+    with logs.continued(request.log, stage=request.stage):
+        result = _result(here, request, tell)
     put_result(open_for(here), attempt, result)
     tell(f"{request.stage} of {request.first}..{request.last}: {result.error or 'done'} after {time.perf_counter() - start:.1f} s")
     return result.error

@@ -35,6 +35,7 @@ from recon.service.site import OpenReaders, Service
 from recon.service.submissions import CERTIFICATE, UPLOAD, Lost, NoPlace, Problem, Refused, Submission, ToldToEnd, problem_in
 from recon.storage.port import NotFound
 from recon.storage.redact import redacted
+from recon.telemetry import logs
 from recon.transformations.inputs.files import Found, Scratch, found_files
 from recon.transformations.inputs.opening import Fetch
 from recon.transformations.request.files import S3
@@ -73,8 +74,10 @@ def run(job: Job, alive: Connection) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard if soft != hard else soft, hard))
     service = Service(load_place(job.config), job.open_readers)
+    logs.set_up()
     try:
-        _work(service, job)
+        with logs.logged_with(reconciliation=service.place.name, request=job.one.name, attempt=job.one.tries):
+            _work(service, job)
     except Lost:
         return
     except BaseException as error:

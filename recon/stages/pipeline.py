@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from recon.config import Config
 from recon.engines.blame import isolated
@@ -20,17 +21,17 @@ from recon.stages.index import index, index_late
 from recon.stages.land import land
 from recon.stages.mending import mend_replayed
 from recon.stages.merge import merge
+from recon.stages.observed import Stage, observed
 from recon.stages.prefetch import prefetch
 from recon.stages.reduce import reduce
 from recon.stages.report import RunReport
-from recon.stages.work import WindowResult, Windows, Work
+from recon.stages.work import Work
 from recon.state.certificates import note_certified, uncertified
 from recon.state.timeline import State, Timeline
 from recon.storage.port import ObjectStore
+from recon.telemetry import logs
 
-Stage = Callable[[Work, Windows], Iterator[WindowResult[Any]]]
-
-STAGES: Mapping[str, Stage] = {
+_CALLS: Mapping[str, Stage] = {
     "land": land,
     "reduce": reduce,
     "prefetch": prefetch,
@@ -38,6 +39,7 @@ STAGES: Mapping[str, Stage] = {
     "index": index,
     "certify": certify,
 }
+STAGES: Mapping[str, Stage] = {name: observed(name, stage) for name, stage in _CALLS.items()}
 """The stages in order, by name. Each may be repeated: it finds what is done in the store, and changes nothing."""
 
 
@@ -73,7 +75,8 @@ def run(
     """Processes every window from ``first`` to ``last`` that is closed and not committed. Bad windows are left out and named in the
     report; the others are processed without them."""
     work = Work(store, config, Timeline(store), progress=progress)
-    with work.report.whole(store):
+    in_run = logs.logged_with(run=logs.fields().get("run") or str(uuid.uuid4()), reconciliation=config.name)
+    with in_run, work.report.whole(store):
         _run(work, carry_out or PlainCalls(), first, last)
     report = work.report
     report.prices = prices.of_run(report.requests, report.rows, report.keys, report.written, config.prices)

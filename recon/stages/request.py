@@ -24,13 +24,15 @@ class StageRequest:
     """A stage, ``reduce`` or ``merge`` (which pre-fetches first), over the windows from ``first`` to ``last``; or ``aggregate``, which
     reduces the files of one manifest that the store does not have.
 
-    ``todo``: window → revision of those that are not done yet. ``manifest``: for ``aggregate``, as the store would have it."""
+    ``todo``: window → revision of those that are not done yet. ``manifest``: for ``aggregate``, as the store would have it. ``log``: fields
+    of the caller's logs, see recon.telemetry.logs."""
 
     stage: str
     first: str
     last: str
     todo: Mapping[str, int]
     manifest: str = ""
+    log: Mapping[str, Any] = field(default_factory=dict)
 
     def digest(self, config: Config) -> str:
         """Equal for equal work: reconciliation, store, rules, stage, windows with their revisions."""

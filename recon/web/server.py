@@ -13,6 +13,7 @@ import uvicorn
 
 from recon.api import Reconciliation
 from recon.errors import WrongUsage
+from recon.telemetry import logs
 from recon.web.app import application
 from recon.web.audit import Audit
 from recon.web.guard import HEADERS_MAX
@@ -72,9 +73,10 @@ def server_of(site: Site) -> uvicorn.Server:
 
 def serve(site: Site, listener: socket.socket) -> None:
     """Serves until SIGTERM or SIGINT; answers that have begun are finished."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(_OneRecord("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    if not logs.set_up():
+        handler = logging.StreamHandler()
+        handler.setFormatter(_OneRecord("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     server = server_of(site)
 
     def stop(number: int, frame: FrameType | None) -> None:

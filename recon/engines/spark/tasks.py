@@ -7,10 +7,11 @@ driver gets exactly one result per item; no commit names what other attempts wro
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,11 +24,13 @@ from recon.engines.spark.session import open_session
 from recon.errors import ConnectionLost, ReconError, WrongInput
 from recon.storage.open import open_for
 from recon.storage.port import ObjectStore
+from recon.telemetry import logs
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
     from pyspark.core.broadcast import Broadcast
 
+_LOG = logging.getLogger("recon.tasks")
 Result = TypeVar("Result")
 Sum = TypeVar("Sum")
 
@@ -62,7 +65,7 @@ def attempted(
     if not items:
         return []
     with _described(config, what) as context, _sent(context, shared) as sent:
-        task = partial(_carry_out, config, function, sent)
+        task = partial(_logged, what, logs.carried(), partial(_carry_out, config, function, sent))
         results: list[Any] = context.parallelize(list(items), len(items)).mapPartitions(task).collect()
     return [result.error if isinstance(result, _Failed) else result for result in results]
 
@@ -75,7 +78,8 @@ def summed_in_tasks(
     groups = max(1, isqrt(len(items)))
     both = partial(_added, add)
     with _described(job.config, job.what) as context, _sent(context, job.shared) as sent:
-        task = partial(_numbered, partial(_carry_out, job.config, function, sent), groups)
+        logged = partial(_logged, job.what, logs.carried(), partial(_carry_out, job.config, function, sent))
+        task = partial(_numbered, logged, groups)
         done = context.parallelize(list(enumerate(items)), len(items)).mapPartitions(task)
         ((results, total),) = done.reduceByKey(both, groups).map(_as_one).reduceByKey(both, 1).values().collect()
     return _good([result for _, result in sorted(results, key=lambda result: result[0])]), total
@@ -129,6 +133,19 @@ def _good(results: Sequence[Any]) -> list[Any]:
         if isinstance(result, ReconError):
             raise result
     return list(results)
+
+
+def _logged(what: str, log: Mapping[str, Any], task: Callable[[Iterable[Any]], Iterator[Any]], items: Iterable[Any]) -> Iterator[Any]:
+    """The results of a task, whose logs have the fields of the driver's (``log``), the number of the task and its attempt."""
+    from pyspark import TaskContext
+
+    here = TaskContext.get()
+    number, attempt = (None, None) if here is None else (here.partitionId(), here.attemptNumber() + 1)
+    with logs.continued(log, task=number, attempt=attempt):
+        for result in task(items):
+            if logs.on():
+                _LOG.info("%s: %s", what, f"failed: {type(result.error).__name__}" if isinstance(result, _Failed) else "a part is done")
+            yield result
 
 
 def _carry_out(config: Config, function: Callable[..., Any], sent: Broadcast[Any] | None, items: Iterable[Any]) -> Iterator[Any]:

@@ -30,6 +30,7 @@ from recon.intake.queues.aws_queue import SqsQueue
 from recon.intake.queues.aws_store import DynamoRecordStore, parcel_inserted
 from recon.intake.queues.clean import clean as clean_file
 from recon.intake.queues.port import Delivery, Process
+from recon.telemetry import logs
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,6 +39,7 @@ TABLE, PROCESS = "RECON_RECORDS_TABLE", "RECON_PROCESS"
 QUEUES = {name: f"RECON_{name.upper()}_QUEUE" for name in ("clean", "store", "process", "finish")}
 _SCRATCH = Path("/tmp")  # noqa: S108 - the only folder that a function may write to
 steps.LOG.setLevel(logging.INFO)
+logs.set_up()
 
 
 class Context(Protocol):
@@ -128,7 +130,12 @@ def _answered(step: Callable[[Sequence[Delivery]], list[Delivery]], event: Mappi
         Delivery(one["messageId"], one["receiptHandle"], int(one["attributes"]["ApproximateReceiveCount"]), one["body"])
         for one in event["Records"]
     ]
-    return {"batchItemFailures": [{"itemIdentifier": one.id} for one in step(deliveries)]}
+    attempt = max((one.received for one in deliveries), default=1)
+    with logs.logged_with(stage=event["Records"][0].get("eventSourceARN", "").rpartition(":")[2] if deliveries else None, attempt=attempt):
+        failed = step(deliveries)
+        if logs.on():
+            steps.LOG.info("%d messages, %d failed", len(deliveries), len(failed))
+    return {"batchItemFailures": [{"itemIdentifier": one.id} for one in failed]}
 
 
 def _left_s(context: Context) -> float:

@@ -19,6 +19,7 @@ from recon.serving.workers.plans import Plan, ShareBody, rows_of
 from recon.serving.workers.worker import Event
 from recon.storage import layout
 from recon.storage.port import NotFound, ObjectStore
+from recon.telemetry import logs
 
 UNCLAIMED = 5
 """An unclaimed attempt is revoked after this many times the silence: AWS may take a while to begin an invocation."""
@@ -234,7 +235,9 @@ class Coordinator:
 
     def _start(self, name: str, share: _Share) -> bool:
         attempt, now = layout.new_attempt(), self._clock()
-        event = Event(self._location, self._table, self._plan.after, name, attempt, self._timing.beat_s, self._timing.limit_s)
+        event = Event(
+            self._location, self._table, self._plan.after, name, attempt, self._timing.beat_s, self._timing.limit_s, logs.carried()
+        )
         watched = share.watched[attempt] = _Watched(None, share.rows, now, now)
         try:
             watched.handle = self._launcher.start(event)

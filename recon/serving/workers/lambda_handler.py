@@ -14,8 +14,11 @@ from functools import cache
 from typing import Any, Protocol
 
 from recon.errors import ReconError
-from recon.serving.workers.worker import Load, event_of, loading, serve, store_of
+from recon.serving.workers.worker import Load, event_of, loading, log_share, serve, store_of
 from recon.storage.port import ObjectStore
+from recon.telemetry import logs
+
+logs.set_up()
 
 
 class Context(Protocol):
@@ -33,7 +36,9 @@ def handler(event: object, context: Context) -> dict[str, Any]:
     try:
         request = event_of(event, os.environ)
         store, load = _opened(request.store, request.table)
-        served = serve(store, request, load, _remaining_s(context, request.limit_s), f"lambda-{context.aws_request_id}")
+        with logs.continued(request.log, share=request.share, attempt=request.attempt):
+            served = serve(store, request, load, _remaining_s(context, request.limit_s), f"lambda-{context.aws_request_id}")
+            log_share(served)
     except ReconError as error:
         print(f"recon worker: refused or cut short: {error}", file=sys.stderr)
         return {"outcome": "refused", "reason": str(error)}

@@ -12,6 +12,7 @@ from typing import IO, Any, Protocol, cast
 from recon.errors import OutOfCapacity, Throttled, WrongUsage, transient_kind
 from recon.metering.meter import Meter, NoMeter
 from recon.serving.workers.worker import STORE, TABLE, Event
+from recon.telemetry import logs
 
 STOP_S_MAX = 5.0
 
@@ -46,7 +47,7 @@ class Processes:
         self._environment = {**os.environ, **(more or {})}
 
     def start(self, event: Event) -> Handle:
-        environment = {**self._environment, STORE: event.store, TABLE: event.table}
+        environment = {**self._environment, **logs.environment(), STORE: event.store, TABLE: event.table}
         try:
             # A group of its own, so that Ctrl-C reaches the coordinator alone, which then stops its workers.
             process = subprocess.Popen(  # noqa: S603 - our own interpreter and module

@@ -8,15 +8,16 @@ The event names store, table, plan, share and attempt.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import re
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from recon.errors import ReconError, WrongUsage
 from recon.metering.usage import Tally, Usage, counted, tally_of, to_counts
@@ -25,6 +26,7 @@ from recon.serving.workers.plans import ShareBody, read_plan, rows_of
 from recon.storage import layout
 from recon.storage.open import open_store
 from recon.storage.port import NotFound, ObjectStore
+from recon.telemetry import logs
 
 STORE, TABLE = "RECON_STORE", "RECON_TABLE"
 """Environment variables: the store that a worker serves, or ``s3://bucket/prefix/*`` for all below a prefix; and the table, with its
@@ -38,6 +40,7 @@ PIECE_S = 10.0
 """Target duration of a piece, or the margin if that is less: a dead worker has lost one piece at most, and a live one stops in time."""
 MARGIN_S_MAX = 10.0
 
+_LOG = logging.getLogger("recon.workers")
 _ATTEMPT = re.compile(r"[0-9a-f]{16}\Z")
 _NAMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}\Z")
 
@@ -60,7 +63,7 @@ class Event:
     """The request to a worker. The share itself is in the plan, so an event can only name planned work.
 
     ``beat_s``: seconds between two heartbeats. ``limit_s``: seconds after which the worker hands back the rest; the deadline of a Lambda
-    counts, too."""
+    counts, too. ``log``: the fields of the coordinator's logs, see recon.telemetry.logs."""
 
     store: str
     table: str
@@ -69,9 +72,11 @@ class Event:
     attempt: str
     beat_s: float = 15.0
     limit_s: float = 600.0
+    log: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self))
+        # A function of an earlier version knows no logs.
+        return json.dumps({name: value for name, value in asdict(self).items() if name != "log" or value})
 
 
 @dataclass(frozen=True)
@@ -92,13 +97,13 @@ def event_of(body: object, environment: Mapping[str, str]) -> Event:
     known = {name: body[name] for name in Event.__dataclass_fields__ if name in body}
     texts = all(isinstance(known.get(name), str) for name in ("store", "table", "share", "attempt"))
     numbers = all(_is_seconds(known.get(name, 1.0)) for name in ("beat_s", "limit_s"))
-    plan = known.get("plan")
-    if len(known) != len(body) or not texts or not numbers or not isinstance(plan, int) or isinstance(plan, bool):
+    plan, log = known.get("plan"), isinstance(known.get("log", {}), Mapping)
+    if len(known) != len(body) or not texts or not numbers or not log or not isinstance(plan, int) or isinstance(plan, bool):
         raise WrongUsage("event: expected store, table, plan, share, attempt, beat_s and limit_s; this worker and its coordinator differ")
     event = Event(**known)
-    for field in (STORE, TABLE):
-        if not environment.get(field):
-            raise WrongUsage(f"{field}: it is not set; name in it what this worker serves")
+    for variable in (STORE, TABLE):
+        if not environment.get(variable):
+            raise WrongUsage(f"{variable}: it is not set; name in it what this worker serves")
     successor = re.fullmatch(re.escape(environment[TABLE]) + r"(-[0-9a-f]{16})?", event.table)
     if not _serves(environment[STORE].rstrip("/"), event.store.rstrip("/")) or successor is None:
         raise WrongUsage(f"event: it is for another store or table than this worker's {STORE} and {TABLE}; invoke the function of that one")
@@ -181,8 +186,11 @@ def main(load: Load | None = None) -> int:
     try:
         event = event_of(json.loads(sys.stdin.read(EVENT_LENGTH_MAX)), os.environ)
         end = time.monotonic() + event.limit_s
-        store = store_of(event.store, os.environ)
-        served = serve(store, event, load or loading(store), lambda: end - time.monotonic(), f"process-{os.getpid()}")
+        logs.set_up()
+        with logs.continued(event.log, share=event.share, attempt=event.attempt):
+            store = store_of(event.store, os.environ)
+            served = serve(store, event, load or loading(store), lambda: end - time.monotonic(), f"process-{os.getpid()}")
+            log_share(served)
     except ReconError as error:
         print(f"recon worker: {error}", file=sys.stderr)
         return error.exit_status
@@ -191,6 +199,12 @@ def main(load: Load | None = None) -> int:
         return 2
     print(json.dumps(asdict(served)))
     return 1 if served.outcome == "failed" else 0
+
+
+def log_share(served: ShareResult) -> None:
+    """A line for the log of the worker, where logs are JSON."""
+    if logs.on():
+        _LOG.info("share %s: %s after %d rows", served.share, served.outcome, served.rows)
 
 
 def store_of(location: str, environment: Mapping[str, str]) -> ObjectStore:
