@@ -25,6 +25,7 @@ from recon.model.windows import name_of
 from recon.reading.scans import scan as scans
 from recon.reading.scans.selection import Selection, Site
 from recon.stages.certify import certify_windows
+from recon.state.lookup import find_record
 from recon.state.timeline import State
 
 SHORT_HORIZON = s.CURRENCY_YAML.replace("dedupe: 2h", "dedupe: 1h")
@@ -64,6 +65,20 @@ def test_artifacts_are_those_of_the_table_and_its_parts(history: s.History, low:
             assert _keys(r.scan(windows=tuple(spanned), keys=some)) == set(r.artifacts_of(*between).column("key").to_pylist()) & set(some)
 
 
+def test_windows_that_are_carried_forward_count(tmp_path: Path) -> None:
+    with small():
+        r = open_in(tmp_path, SHORT_HORIZON)
+        for hour in range(9):
+            file = tmp_path / f"{hour}.csv"
+            file.write_text(f"{HEADER}A,{hour},INVOICE,1.00,EUR,{name_of(s.at(hour))}\n")
+            r.land([file], name_of(s.at(hour)), close=True)
+            r.run()
+        assert "carried" in (find_record(r.store(), r.state(), "A") or {})
+        (row,) = r.scan().to_arrow().to_pylist()
+        assert [row] == r.artifacts().to_pylist()
+        assert (row["windows"], row["first_window"], row["last_window"]) == (9, name_of(s.at(0)), name_of(s.at(8)))
+
+
 def _keys(scan: scans.Scan) -> set[str]:
     keys = scan.select("key").to_arrow().column("key").to_pylist()
     assert len(keys) == len(set(keys))
@@ -84,6 +99,7 @@ def test_events_that_count_tie_with_the_certificates(history: s.History, low: st
             own = [event for event in events if event["window"] == row["window"]]
             assert (row["rows_in"], row["ties"], row["cause"]) == (stated["in"]["rows"], stated["ties"], stated["changed_by"]["cause"])
             assert len([event for event in own if event["counted"]]) == row["rows_accepted"]
+            assert r.scan("rejects", windows=(row["window"], row["window"])).to_arrow().num_rows == row["rows_rejected"]
             money: dict[str, Decimal] = {}
             for event in own:
                 if event["counted"] and event["amount"] is not None:
@@ -151,6 +167,10 @@ def test_columns_keys_and_windows_save_bytes(large: Reconciliation, watched: Wat
     one, table = _bytes(watched, large.scan("events", keys=["K000007"]))
     assert table.column("event_type").to_pylist() == ["INVOICE", "PAYMENT"]
     assert one < every * 0.55  # a row group of three
+    keys, _ = _bytes(watched, large.scan("events", columns=["key"]))
+    one, table = _bytes(watched, large.scan("events", columns=["key"], keys=["K000007"]))
+    assert table.num_rows == 2
+    assert one < keys * 0.6  # not even the keys of the other row groups
     window, table = _bytes(watched, large.scan("events", windows=("2026-11-01T01:00Z", "2026-11-01T01:00Z")))
     assert table.num_rows == 1
     assert window < every / 100
@@ -210,16 +230,17 @@ def test_a_lazy_frame_reads_the_columns_of_the_query_alone(large: Reconciliation
 def test_every_reading_is_of_one_commit(tmp_path: Path) -> None:
     r = open_in(tmp_path)
 
-    def landed(hour: int) -> None:
-        file = tmp_path / f"{hour}.csv"
-        file.write_text(f"{HEADER}A,{hour},INVOICE,1.00,EUR,2026-11-01T00:00:00Z\n")
+    def landed(number: int, hour: int) -> None:
+        file = tmp_path / f"{number}.csv"
+        file.write_text(f"{HEADER}A,{number},INVOICE,1.00,EUR,2026-11-01T00:00:00Z\n")
         r.land([file], name_of(s.at(hour)), close=True)
         r.run()
 
-    landed(0)
+    landed(0, 0)
     early = {kind: r.scan(kind) for kind in ("artifacts", "events", "certificates")}
     before = {kind: scan.to_arrow() for kind, scan in early.items()}
-    landed(1)
+    landed(1, 1)
+    landed(2, 0)  # a second certificate of the first window
     for kind, scan in early.items():
         assert scan.to_arrow().equals(before[kind])
         assert r.scan(kind, commit=scan.commit).to_arrow().equals(before[kind])
