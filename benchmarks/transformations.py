@@ -1,7 +1,8 @@
 """50 operations on two tables of many rows: ``recon transform`` beside the same by hand in DuckDB, Polars, pandas and Spark; and requests
 over files from 273 bytes to 2 GB.
 
-    python benchmarks/transformations.py [--rows 5000000] [--rounds 1] [--contenders recon,polars] [--sweep-mb 2000] [--out FILE.json]
+    python benchmarks/transformations.py [--rows 5000000] [--rounds 1] [--contenders recon,polars] [--memory 2GB]
+        [--sweep-mb 2000] [--out FILE.json]
 
 Each contender runs in a process of its own, in an order that rotates from round to round; CPU seconds and memory are those of the process
 and of what it started. Outputs are compared cell by cell with recon's, in order of the rows.
@@ -128,7 +129,7 @@ def differences(folder: Path, other: Path) -> dict[str, int | str]:
         return found if pivots[0] == pivots[1] else {**found, "pivot": "differs"}
 
 
-def compared(work: Path, rows: int, rounds: int, names: list[str]) -> dict[str, Any]:
+def compared(work: Path, rows: int, rounds: int, names: list[str], memory: str) -> dict[str, Any]:
     """The figures of each contender, and how its output differs."""
     made(work, rows)
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
@@ -141,7 +142,11 @@ def compared(work: Path, rows: int, rounds: int, names: list[str]) -> dict[str, 
             for file in ("sales.parquet", "items.parquet"):
                 (folder / file).unlink(missing_ok=True)
                 (folder / file).symlink_to(work / file)
-            done = Watched([sys.executable, __file__, "--one", name, "--work", str(folder)], folder, {"TMPDIR": str(folder)})
+            done = Watched(
+                [sys.executable, __file__, "--one", name, "--work", str(folder)],
+                folder,
+                {"TMPDIR": str(folder), "BENCHMARK_MEMORY": memory},
+            )
             if done.status:
                 print(f"{name}: exit status {done.status}\n{done.said[-2000:]}", file=sys.stderr)
                 differ[name] = f"failed: {done.said.strip().splitlines()[-1][:200] if done.said.strip() else done.status}"
@@ -152,7 +157,7 @@ def compared(work: Path, rows: int, rounds: int, names: list[str]) -> dict[str, 
         if runs[name] and name != "recon" and runs.get("recon"):
             differ[name] = differences(work / "recon", work / name.replace(" ", "-")) or "none"
             print(f"{name}: cells that differ: {differ[name]}", flush=True)
-    return {"rows": rows, "runs": runs, "differences": differ}
+    return {"rows": rows, "memory_limit": memory, "runs": runs, "differences": differ}
 
 
 HEAD = "id,amount,region\n"
@@ -205,6 +210,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=5_000_000, help="of each table; 0: no comparison")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--contenders", default=",".join(CONTENDERS))
+    parser.add_argument("--memory", default="2GB", help="memory_limit of recon and of DuckDB by hand")
     parser.add_argument("--sweep-mb", type=int, default=2_000, help="the largest file of the sweep; 0: no sweep")
     parser.add_argument("--work", type=Path, help="a folder for files; default: a temporary one")
     parser.add_argument("--one", help=argparse.SUPPRESS)
@@ -216,7 +222,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="transformations-", dir=given.work) as folder:
         figures: dict[str, Any] = {"load_before": os.getloadavg()}
         if given.rows:
-            figures |= compared(Path(folder), given.rows, given.rounds, given.contenders.split(","))
+            figures |= compared(Path(folder), given.rows, given.rounds, given.contenders.split(","), given.memory)
         if given.sweep_mb:
             figures["sweep"] = sweep(Path(folder) / "sweep", given.sweep_mb * 1_000_000)
         write_figures(given.out, {**figures, "load_after": os.getloadavg()})

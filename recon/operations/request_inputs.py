@@ -7,14 +7,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from recon.aggregations.preconditions.snapshot import ALL
-from recon.aggregations.runs.site import Aggregations
 from recon.errors import WrongInput, WrongUsage
 from recon.transformations.inputs.opening import Fetch
 from recon.transformations.request.inputs import Input
 from recon.vocabulary.types import Type
 
 if TYPE_CHECKING:
+    from recon.aggregations.runs.site import Aggregations
     from recon.intake.sources.site import Intake
 
 
@@ -34,6 +33,8 @@ def fetching(readers: Readers) -> Fetch:
     def fetch(given: Input, folder: Path) -> Path:
         file = folder / "rows.parquet"
         if given.from_ == "table":
+            from recon.aggregations.runs.site import Aggregations  # loads the database's library, which few requests need
+
             _write_table(Aggregations(readers.intake()), given, file)
         else:
             (readers.export if given.from_ == "artifacts" else readers.export_breaks)(file, through=given.window)
@@ -46,6 +47,8 @@ def _write_table(site: Aggregations, given: Input, file: Path) -> None:
     """Raises WrongUsage for a table of windows without a window, WrongInput for a table without rows."""
     import pyarrow as pa
     import pyarrow.parquet as pq
+
+    from recon.aggregations.preconditions.snapshot import ALL
 
     definition = site.preview().named(str(given.table))
     if (definition.section.per == ALL) == (given.window is not None):
