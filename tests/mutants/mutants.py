@@ -250,8 +250,8 @@ MUTANTS = (
     Mutant(
         "recon/engines/prefetched.py",
         "a pre-fetched file is used though it is damaged",
-        'unchanged = typed and metadata["crc"] == _crc(part_files, [hi, lo, part, offset, length, check])',
-        "unchanged = typed",
+        "if zlib.crc32(part) != chunk.check:",
+        "if False:",
         _PREFETCH,
     ),
     Mutant(

@@ -59,8 +59,8 @@ def test_spark_is_taken_beyond_a_size_and_its_tasks_are_explained(tmp_path: Path
 def test_too_little_disk_is_said_before_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = read_request(request(tmp_path, 2_000_000 // 10, memory_limit="32MB"))
     usage = namedtuple("usage", "free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1_000_000))
-    with pytest.raises(OutOfCapacity, match=r"some \d+(\.\d+)? MB of disk are wanted in .*, and 1 MB are free; free some room"):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(100_000))
+    with pytest.raises(OutOfCapacity, match=r"at least \d+(\.\d+)? kB of disk are wanted in .*, and 100 kB are free; free some room"):
         carry_out(asked)
     assert sorted(one.name for one in tmp_path.iterdir()) == ["request.json", "sales.csv"]
 
