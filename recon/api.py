@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from recon.operations.rebuild import Preview, Rebuilt
     from recon.service.site import Service
     from recon.serving.sync import Synced
+    from recon.serving.workers.sizing import Sizing
     from recon.stages.pipeline import CarryOut
     from recon.stages.report import RunReport
     from recon.state.compaction import Compacted
@@ -211,6 +212,14 @@ class Reconciliation(Answers):
 
         sync.needs_table(self.place)
         return builds.figures(self.store(), self.state())
+
+    def index_size(self, keys_per_hour: int) -> Sizing:
+        """The index workers that so many changed keys an hour need, by the rate that workers have shown last."""
+        from recon.serving import sync
+        from recon.serving.workers import sizing
+
+        sync.needs_table(self.place)
+        return sizing.size(self.store(), self.config, self.state(), keys_per_hour)
 
     def bounds(self) -> dict[str, Any]:
         """The two ratios, disk to live bytes and bytes written to bytes changed, and which of them is bounded."""

@@ -10,8 +10,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-STACK = "RECON_CLOUDWATCH_STACK"
-"""Environment variable: name of the stack whose alarms use the figures. Nothing is sent if it is unset."""
+from recon.serving.watching import STACK
+
 NAMESPACE = "Recon"
 SECONDS_BEHIND = "SecondsBehind"
 """Seconds from the end of the watermark's window until now."""

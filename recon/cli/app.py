@@ -98,7 +98,7 @@ for _command in (
 ):
     app.command(cls=Command)(_command)
 
-for _command in (index_table.update, index_table.rebuild, index_table.status):
+for _command in (index_table.update, index_table.rebuild, index_table.status, index_table.size):
     index_table.app.command(cls=Command)(_command)
 app.add_typer(index_table.app, name="index", rich_help_panel=None)
 for _group, _app, _commands in (

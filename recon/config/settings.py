@@ -265,6 +265,7 @@ class OwnPrices(Section):
     s3_get_1000: Dollars | None = None
     dynamodb_write_million: Dollars | None = None
     dynamodb_read_million: Dollars | None = None
+    dynamodb_import_gb: Dollars | None = None
     lambda_request_million: Dollars | None = None
     lambda_gb_second: Dollars | None = None
     vcpu_hour: Dollars | None = None
@@ -288,12 +289,14 @@ class Compaction(Section):
 class Index(Section):
     """What look-ups read: the ``runs`` alone, or also a ``table`` in DynamoDB that is loaded from them.
 
-    ``requests_at_once``: of one process. ``share``: the most entries that one worker loads in one piece."""
+    ``requests_at_once``: of one process. ``share``: the most entries that one worker loads in one piece. ``fill``: how a new table gets its
+    items."""
 
     kind: Literal["runs", "dynamodb"] = "runs"
     table: Annotated[str, OrEmpty, Field(pattern=r"^([A-Za-z0-9_.-]{3,200})?$")] = written(None)
     requests_at_once: Requests = 32
     share: Annotated[int, Field(ge=1000, le=10_000_000)] = 100_000
+    fill: Literal["updates", "import"] = "updates"
 
     def of(self, reconciliation: str) -> Index:
         """This index, with the reconciliation's table where no other is written."""

@@ -34,6 +34,8 @@ class Prices:
     # https://aws.amazon.com/dynamodb/pricing/on-demand/ (standard table class; halved in November 2024)
     dynamodb_write_million: Dollars = Decimal("0.625")
     dynamodb_read_million: Dollars = Decimal("0.125")
+    # The same page: import from Amazon S3, by bytes before compression
+    dynamodb_import_gb: Dollars = Decimal("0.15")
     # https://aws.amazon.com/lambda/pricing/ (arm64, first tier)
     lambda_request_million: Dollars = Decimal("0.20")
     lambda_gb_second: Dollars = Decimal("0.0000133334")
@@ -56,6 +58,7 @@ _OPERATIONS = {
     # Units as DynamoDB reports them; an eventually consistent read consumes half a unit.
     ("dynamodb", "write_unit"): ("dynamodb_write_million", 1_000_000),
     ("dynamodb", "half_read_unit"): ("dynamodb_read_million", 2_000_000),
+    ("dynamodb", "import_megabyte"): ("dynamodb_import_gb", 1000),
     ("lambda", "Invoke"): ("lambda_request_million", 1_000_000),
     ("lambda", "gb_millisecond"): ("lambda_gb_second", 1000),
 }

@@ -36,6 +36,11 @@ _WAIT_S, _WAIT_S_MAX = 0.05, 5.0
 LATE_S = 60.0
 """A request whose reply was lost may still arrive for so many seconds."""
 _ACTIVE_S = 300.0
+IMPORT_LOOK_S = 10.0
+"""Seconds between two looks at an import."""
+_IMPORTING = {"IN_PROGRESS", "CANCELLING"}
+_UNNAMED = {"BatchWriteItem", "ImportTable", "DescribeImport"}
+"""Operations without a field TableName."""
 _CONDITION = "attribute_not_exists(#seq) OR #seq < :seq"
 _NAMES = {f"#{name}": name for name in ("seq", "file", "offset", "length", "check")}
 _POINTS = "SET #seq = :seq, #file = :file, #offset = :offset, #length = :length, #check = :check"
@@ -62,6 +67,16 @@ class WriteCounts:
 
     def __add__(self, other: WriteCounts) -> WriteCounts:
         return WriteCounts(self.items + other.items, self.refused + other.refused, self.units + other.units)
+
+
+@dataclass(frozen=True)
+class ImportCounts:
+    """An import that has ended. ``why``: the reason of a failure, as DynamoDB names it."""
+
+    status: str
+    items: int = 0
+    errors: int = 0
+    why: str = ""
 
 
 class TableClient:
@@ -103,6 +118,43 @@ class TableClient:
         with suppress(_Unknown):
             recovery = {"PointInTimeRecoveryEnabled": True}
             self._call(table, "UpdateContinuousBackups", PointInTimeRecoverySpecification=recovery)
+
+    def is_there(self, table: str) -> bool:
+        """Whether a table of this name exists, in whatever state."""
+        return self.state(table) is not None
+
+    def state(self, table: str) -> str | None:
+        """The table's state, such as ACTIVE, or CREATING while an import fills it; None without a table."""
+        try:
+            return str(self._call(table, "DescribeTable")["Table"]["TableStatus"])
+        except TableGone:
+            return None
+
+    def import_from(self, table: str, bucket: str, prefix: str, token: str, look_s: float | None = None) -> ImportCounts:
+        """Makes the table, billed by request, from the items in the gzipped files below the prefix; protects it from deletion. Returns
+        once the import has ended, which takes minutes at least. ``token``: a call with the same one starts no second import."""
+        name = {"AttributeName": "key"}
+        made = {
+            "TableName": table,
+            "AttributeDefinitions": [{**name, "AttributeType": "S"}],
+            "KeySchema": [{**name, "KeyType": "HASH"}],
+            "BillingMode": "PAY_PER_REQUEST",
+        }
+        source: dict[str, Any] = {"S3BucketSource": {"S3Bucket": bucket, "S3KeyPrefix": prefix}}
+        source |= {"InputFormat": "DYNAMODB_JSON", "InputCompressionType": "GZIP"}
+        try:
+            begun = self._call(table, "ImportTable", ClientToken=token, TableCreationParameters=made, **source)["ImportTableDescription"]
+        except _InUse:
+            raise TryAgain(f"table {table}: it was made by another process just now; run the same again") from None
+        while (now := self._call(table, "DescribeImport", ImportArn=begun["ImportArn"])["ImportTableDescription"])[
+            "ImportStatus"
+        ] in _IMPORTING:
+            time.sleep(IMPORT_LOOK_S if look_s is None else look_s)
+        items, errors = (int(now.get(name, 0)) for name in ("ImportedItemCount", "ErrorCount"))
+        done = ImportCounts(now["ImportStatus"], items, errors, str(now.get("FailureCode") or ""))
+        if done.status == "COMPLETED":
+            self._call(table, "UpdateTable", DeletionProtectionEnabled=True)
+        return done
 
     def owner(self, table: str) -> str | None:
         """The id of the build that owns the table; None if the table does not exist or has no owner."""
@@ -223,7 +275,7 @@ class TableClient:
     def _call(self, table: str, operation: str, certain: bool = True, **arguments: Any) -> Any:
         """One call, retried while its error is transient. Not ``certain``: it must not arrive late, see ``settle``."""
         call = getattr(self._client, _BIG.sub("_", operation).lower())
-        named = {} if operation == "BatchWriteItem" else {"TableName": table}
+        named = {} if operation in _UNNAMED else {"TableName": table}
 
         def once() -> Any:
             try:

@@ -5,16 +5,16 @@ The same code runs in this process, in worker processes and in Lambda.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from recon.errors import Damaged
 from recon.model.record import key_of
-from recon.serving.dynamodb import TableClient, WriteCounts
+from recon.serving.dynamodb import WriteCounts
 from recon.serving.items import Pointer
 from recon.serving.shares import RunsGone, Share
 from recon.state.runs import RecordAddresses, Run, find_many, open_run, open_runs, read_few
@@ -45,7 +45,15 @@ class Loaded:
         return asdict(self)
 
 
-def load_share(store: ObjectStore, tables: TableClient, share: Share, beat: Callable[[], None] = lambda: None) -> Loaded:
+class Items(Protocol):
+    """What takes the items of a share: a table's client, or a file for an import. ``fill``: into a table without readers."""
+
+    def fill(self, table: str, pointers: Iterable[Pointer], beat: Callable[[], None] = ...) -> WriteCounts: ...
+
+    def update(self, table: str, pointers: Iterable[Pointer], beat: Callable[[], None] = ...) -> WriteCounts: ...
+
+
+def load_share(store: ObjectStore, tables: Items, share: Share, beat: Callable[[], None] = lambda: None) -> Loaded:
     """Loads a share. Loading it again, or in two processes at once, changes nothing. ``beat`` is called between updates and between
     batches of some thousand entries.
 

@@ -5,6 +5,7 @@ Protocol and rejected alternatives: docs/decisions/012-serving-index.md.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
@@ -18,7 +19,7 @@ from typing import Protocol
 
 from recon.config import Config, Place
 from recon.errors import Damaged, ReconError, TryAgain, WrongUsage
-from recon.serving import builds
+from recon.serving import builds, imports, watching
 from recon.serving.builds import TableBuild
 from recon.serving.dynamodb import TableClient, TableGone, client_of
 from recon.serving.load import Loaded
@@ -28,6 +29,7 @@ from recon.state.timeline import State, Timeline
 from recon.storage import lease
 from recon.storage.port import ObjectStore
 
+_LOG = logging.getLogger(__name__)
 BUILD_LEASE = "serving/filling"
 """Name of the lease for building a table. It saves work: two builds at once do no harm."""
 LEASE_S = 60.0
@@ -48,7 +50,7 @@ class LoadShares(Protocol):
 class Synced:
     """The table after a call, and what the call did. ``table``: "" while no table is complete and the runs answer. ``commit``: the table's
     frontier. ``filled``: the table is new. ``entries``: of runs; ``items``: put or updated; ``refused``: already there, or newer.
-    ``units``: write request units, which cost ``cost_usd``."""
+    ``units``: write request units. ``imported_bytes``: of the items of an import, before compression. Both cost ``cost_usd``."""
 
     table: str = ""
     commit: int = 0
@@ -59,6 +61,7 @@ class Synced:
     refused: int = 0
     tombstones: int = 0
     units: float = 0.0
+    imported_bytes: int = 0
     cost_usd: Decimal = Decimal(0)
     seconds: float = 0.0
 
@@ -126,6 +129,8 @@ class _Sync:
     def run(self, anew: bool) -> Synced:
         """``anew``: builds a new table first."""
         started, required = time.perf_counter(), anew
+        if self._config.index.fill == "import":
+            imports.check_place(self._config)
         self._tidy()
         for _ in range(_ROUNDS_MAX):
             state = self._timeline.head()
@@ -149,6 +154,7 @@ class _Sync:
         else:
             raise TryAgain(f"table {self._config.index.table}: the store changes faster than a table is filled; run the same again")
         cost = Decimal(str(self._synced.units)) * self._config.prices.dynamodb_write_million / 1_000_000
+        cost += Decimal(self._synced.imported_bytes) * self._config.prices.dynamodb_import_gb / 10**9
         return replace(self._synced, cost_usd=cost, seconds=round(time.perf_counter() - started, 3))
 
     def _caught_up(self, build: TableBuild) -> bool:
@@ -185,19 +191,40 @@ class _Sync:
         return build
 
     def _fill(self, state: State, build: TableBuild) -> None:
-        self._add(shares_to_fill(self._store, self._timeline, state, build.table, self._config.index.share))
-        self._tables.settle()
+        if self._config.index.fill == "import":
+            self._import(state, build)
+        else:
+            self._add(shares_to_fill(self._store, self._timeline, state, build.table, self._config.index.share))
+            self._tables.settle()
         if not builds.decide(self._store, build, "stands"):
             raise TryAgain(f"table {build.table}: another took over while it was filled; run the same again")
+        if problem := watching.watch_like(self._config.index.table, build.table):
+            _LOG.warning(problem)
+
+    def _import(self, state: State, build: TableBuild) -> None:
+        shares = shares_to_fill(self._store, self._timeline, state, build.table, imports.FILE_ENTRIES)
+        imported = imports.import_table(self._store, self._config, self._tables, build, shares)
+        if self._tables.owner(build.table) != build.owner:
+            raise TryAgain(f"table {build.table}: it has no item of its owner after the import; run the same again")
+        self._tables.make_recoverable(build.table)
+        for loaded in imported.loaded:
+            self._synced = self._synced.plus(loaded)
+        self._synced = replace(self._synced, imported_bytes=self._synced.imported_bytes + imported.size)
 
     def _add(self, shares: Iterable[Share]) -> None:
         for loaded in self._load(shares):
             self._synced = self._synced.plus(loaded)
 
     def _begun(self, state: State) -> TableBuild:
-        """A build with an empty table that it owns."""
+        """A build with an empty table that it owns; for an import, with a name that no table has."""
+        importing = self._config.index.fill == "import"
         while True:
             build = builds.begin(self._store, self._config.index.table, state)
+            if importing and not self._tables.is_there(build.table):
+                return build
+            if importing:
+                builds.decide(self._store, build, "given up")
+                continue
             self._tables.create(build.table)
             if self._tables.claim(build.table, build.owner):
                 self._tables.make_recoverable(build.table)
@@ -215,6 +242,9 @@ class _Sync:
             if acquired is not None:
                 with acquired.keeping():
                     self._give_up()
+        for build in builds.all_builds(self._store):
+            if (builds.outcome(self._store, build.number) or ("", ""))[0] == "given up":
+                self._remove(build)  # which was not possible when it was given up
         for newer, build in pairwise(list(builds.completed(self._store))):
             decided = builds.outcome(self._store, newer.number)
             if decided and datetime.now(UTC) - datetime.fromisoformat(decided[1]) >= self._config.retention.grace:
@@ -227,8 +257,13 @@ class _Sync:
                 self._remove(build)
 
     def _remove(self, build: TableBuild) -> None:
-        """Deletes the table if this build owns it. If that is not allowed, or DynamoDB is away, the table stays; nothing reads it."""
+        """Deletes the table if this build owns it. If that is not allowed, or DynamoDB is away, or an import is still filling it, the table
+        stays until a later call; nothing reads it."""
+        imports.remove_files(self._store, build)
         with suppress(ReconError):
+            if self._tables.state(build.table) == "CREATING":
+                return
             if self._tables.owner(build.table) == build.owner:
                 self._tables.delete(build.table)
+                watching.forget(build.table)
             builds.forget(self._store, build)

@@ -305,6 +305,11 @@ def run_name(path: str) -> str:
     return path.removeprefix(STATE).removesuffix(".run").replace("/", "-")
 
 
+def serving_import(number: int) -> str:
+    """The folder of the files from which DynamoDB imports the table of a build."""
+    return f"serving/imports/{number:06d}/"
+
+
 def serving_table(number: int) -> str:
     return f"{SERVING_TABLES}{number:06d}/"
 

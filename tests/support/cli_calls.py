@@ -39,7 +39,7 @@ COMMANDS = [
     *("status", "certificate", "report", "show", "breaks", "rejects", "duplicates", "export", "transform", "serve", "doctor"),
 ]
 GROUPS = {
-    "index": ["update", "rebuild", "status"],
+    "index": ["update", "rebuild", "status", "size"],
     "source": ["list", "try", "reconvert"],
     "files": ["list", "show", "retry", "discard"],
     "dlq": ["list", "show", "edit", "redrive", "discard", "resend"],

@@ -129,8 +129,13 @@ def lambda_calls(asked: Asked) -> list[Call]:
 
 def cloudwatch_calls(asked: Asked) -> list[Call]:
     """What IAM judges of figures that are put."""
-    action = asked.headers["x-amz-target"].partition(".")[2]
-    return [Call(f"cloudwatch:{action}", "*", {"cloudwatch:namespace": str(json.loads(asked.body)["Namespace"])})]
+    action, body = asked.headers["x-amz-target"].partition(".")[2], json.loads(asked.body)
+    alarm = f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm"
+    if action == "DescribeAlarmsForMetric":
+        return [Call("cloudwatch:DescribeAlarmsForMetric", f"{alarm}:*")]
+    if "Alarm" in action:
+        return [Call(f"cloudwatch:{action}", f"{alarm}:{name}") for name in body.get("AlarmNames", [body.get("AlarmName")])]
+    return [Call(f"cloudwatch:{action}", "*", {"cloudwatch:namespace": str(body["Namespace"])})]
 
 
 def redshift_calls(asked: Asked) -> list[Call]:

@@ -227,12 +227,24 @@ def in_the_name_of(rules: Rules, recorded: Recorded) -> None:
     what a delivery asks of the intake's queue, which has no server here."""
     logs, code = rules.stack.outputs["LogBucketName"], rules.stack.outputs["CodeBucketName"]
     ec2 = f"arn:aws:ec2:{REGION}:{ACCOUNT}"
+    table = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{rules.stack.ids['IndexTable']}"
     for who, call in (
         *(
             ("land", Call(f"sqs:{one}", rules.stack.arn("IntakeQueue")))
             for one in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
         ),
         ("orchestrator", Call("sqs:GetQueueAttributes", rules.stack.arn("IntakeQueue"))),
+        *(
+            (who, call)
+            for who in ("index", "upkeep", "pipeline")
+            for call in (
+                Call("dynamodb:ImportTable", f"{table}-0123456789abcdef"),
+                Call("dynamodb:DescribeImport", f"{table}-0123456789abcdef/import/01234"),
+                Call("cloudwatch:DescribeAlarmsForMetric", f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:*"),
+                Call("cloudwatch:PutMetricAlarm", f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:recon-TableWriteThrottlesAlarm-1-0123"),
+                Call("logs:CreateLogGroup", f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws-dynamodb/imports"),
+            )
+        ),
         ("index-worker", Call("logs:PutLogEvents", rules.stack.arn("IndexWorkerLogs"))),
         ("index-worker", Call("sqs:SendMessage", rules.stack.arn("WorkerDeadLetters"))),
         ("index-worker", Call("kms:Decrypt", KEY, {"kms:ViaService": f"lambda.{REGION}.amazonaws.com"})),
