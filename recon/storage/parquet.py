@@ -69,6 +69,18 @@ def footer_length(end: bytes) -> int | None:
     return int.from_bytes(end[-8:-4], "little") + 8
 
 
+def groups_of(path: Path, column: str) -> list[tuple[int, int]]:
+    """Of each row group of a local file the least value of a column of whole numbers, and the number of rows."""
+    import pyarrow.parquet as pq
+
+    metadata, found = pq.read_metadata(os.path.abspath(path)), []
+    place = metadata.schema.names.index(column)
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        found.append((int(group.column(place).statistics.min), group.num_rows))
+    return found
+
+
 Ranges = list[tuple[int, int]]
 """Start and end, in order of start."""
 

@@ -33,12 +33,13 @@ from recon.cli import main
 from recon.cli.spark import main as spark_main
 from recon.config.settings import Engine
 from recon.engines.port import MergeTask
-from recon.engines.spark import merge, reduce
+from recon.engines.spark import merge, pieces, reduce, reduce_large
 from recon.engines.spark.partition import by_hash, parted
 from recon.engines.spark.session import open_session
 from recon.engines.spark.tasks import in_tasks, on_executor
 from recon.errors import TryAgain, WrongUsage
 from recon.intake.manifests import Manifest, read_manifest
+from recon.model.totals import Totals
 from recon.samples.generator import Sample, generate
 from recon.samples.scenario import write_story
 from recon.stages.reduce import reduce_windows
@@ -224,7 +225,7 @@ def test_before_spark_4_1_rows_go_to_the_partition_of_their_number_all_the_same(
 SKEWED = 1_000_000 if SOAK else 200_000
 
 
-def test_a_key_with_very_many_events_comes_out_the_same_and_moves_as_one_row_a_task(tmp_path: Path) -> None:
+def test_a_key_with_very_many_events_comes_out_the_same_and_has_a_slice_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     count = SKEWED + SKEWED // 50
     table = pa.table(
         {
@@ -237,7 +238,15 @@ def test_a_key_with_very_many_events_comes_out_the_same_and_moves_as_one_row_a_t
         }
     )
     pq.write_table(table, tmp_path / "events.parquet")
-    seen = []
+    seen, bounds = [], []
+    monkeypatch.setattr(reduce_large, "SLICE_EVENTS", SKEWED // 10)
+
+    def cut(*given: Any) -> list[tuple[int, int]]:
+        bounds.extend(real(*given))
+        return bounds
+
+    real = reduce_large.cut
+    monkeypatch.setattr(reduce_large, "cut", cut)
     for name, engine in {"duckdb": DUCKDB, "spark": SPARK}.items():
         (tmp_path / name).mkdir()
         r = open_in(tmp_path / name)
@@ -247,6 +256,31 @@ def test_a_key_with_very_many_events_comes_out_the_same_and_moves_as_one_row_a_t
         seen.append(records(r))
     assert seen[0] == seen[1]
     assert seen[0]["BIG"]["measures"]["billed"] == f"{SKEWED // 2 * 101 // 100}.00"
+    assert min(end - first for first, end in bounds) == 1, "a slice of one hash"
+    assert [first for first, _ in bounds] == [0, *(end for _, end in bounds[:-1])]
+
+
+@given(
+    st.lists(st.lists(st.tuples(st.integers(0, (1 << 64) - 1), st.integers(1, 900_000)), max_size=8).map(sorted), max_size=4),
+    st.integers(1, 5),
+)
+def test_slices_cover_the_hash_space_and_none_has_many_more_events_than_its_share(samples: list[list[tuple[int, int]]], least: int) -> None:
+    read = [pieces.Read((), Totals(), "", "", tuple(some)) for some in samples]
+    found = reduce_large.cut(read, least)
+    events = [sample for some in samples for sample in some]
+    if not events:
+        assert found == []
+        return
+    assert [first for first, _ in found] == [0, *(end for _, end in found[:-1])]
+    assert found[-1][1] == 1 << 64
+    assert all(first < end for first, end in found)
+    total, most = sum(rows for _, rows in events), max(rows for _, rows in events)
+    share = total / max(least, -(-total // reduce_large.SLICE_EVENTS))
+    for first, end in found:
+        inside = [(hi, rows) for hi, rows in events if first <= hi < end]
+        # Samples of one hash cannot be cut.
+        if len({hi for hi, _ in inside}) > 1:
+            assert sum(rows for _, rows in inside) <= share + 2 * max(most, *(sum(r for h, r in events if h == hi) for hi, _ in inside))
 
 
 BAD = [

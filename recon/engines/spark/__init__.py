@@ -1,1 +1,1 @@
-"""Spark behind the port: Spark SQL for large windows, and tasks that run the library's own code on a file, a window or a slice each."""
+"""Spark behind the port: tasks that run the library's own code on files, a window or a slice of the hash space each."""

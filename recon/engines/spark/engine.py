@@ -1,6 +1,6 @@
 """The distributed engine behind the port: Spark, local, on a standalone cluster or on EMR.
 
-What runs as Spark SQL and what as Arrow in executors, and why: docs/decisions/010-spark.md.
+What runs in tasks and what on the driver, and why: docs/decisions/010-spark.md.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Spark's tasks for a large window: a file → typed events; a slice → sorted pieces; pieces → the window's files.
+"""Spark's tasks for a large window: files → events in order of hash; a slice of the hash space → pieces; pieces → the window's files.
 
-Between tasks hashes are signed, since Spark has no unsigned numbers: the unsigned number minus 2⁶³, which keeps their order.
+A piece of events has many row groups, so that a slice reads its own part of each. Slices run the code of DuckDB's reduce.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,14 +14,14 @@ from recon.config.model import Measure
 from recon.engines.duckdb import reduce
 from recon.engines.duckdb import window as one_window
 from recon.engines.duckdb.session import connect
-from recon.engines.spark.tasks import on_executor
-from recon.errors import ReconError, WrongInput
+from recon.errors import WrongInput
 from recon.intake.files import FileRows, SourceFile, load_events
 from recon.intake.manifests import Manifest
 from recon.model.totals import Totals, total_of
 from recon.state import reduced
 from recon.state.reduced import Figures
 from recon.storage import layout, parquet
+from recon.storage.parquet_parts import local_part
 from recon.storage.port import ObjectStore
 from recon.storage.scratch import local_copy, scratch_folder
 from recon.vocabulary.duckdb import literal
@@ -30,11 +30,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import duckdb
-    import pyarrow as pa
 
-SHIFT = 1 << 63
 _PIECE_EVENTS = 1 << 24
-"""Makes row groups as long as they can be: pieces are read whole."""
+"""Makes row groups as long as they can be: pieces of a slice are read whole."""
+_SAMPLES_MAX = 64
 EVENTS, ARTIFACTS, DUPLICATES = "events", "artifacts", "duplicates"
 _EVENT = {"hi": "UBIGINT", "key": "VARCHAR", "id": "VARCHAR", "time": "TIMESTAMPTZ", "file": "INTEGER", "line": "BIGINT"}
 _REJECT = {"file": "INTEGER", "line": "BIGINT", "reason": "VARCHAR", "raw": "VARCHAR"}
@@ -45,95 +44,90 @@ Pieces = dict[str, list[str]]
 
 @dataclass(frozen=True)
 class Read:
-    """The result of reading one file of a window: its events and rejects as Parquet pieces."""
+    """The result of reading some files of a window: events and rejects as Parquet pieces. ``rows``: of each file. ``samples``: where the
+    events are in the hash space: ``hi`` of the first of some consecutive events, and their number."""
 
-    rows: FileRows
+    rows: tuple[FileRows, ...]
     totals: Totals
     events: str
     rejects: str
+    samples: tuple[tuple[int, int], ...]
+
+    @property
+    def accepted(self) -> int:
+        return sum(file.accepted for file in self.rows)
 
 
-def read_file(store: ObjectStore, config: Config, item: tuple[str, int, Manifest, int]) -> Read:
-    """Reads file ``number`` of a window, the only one in its manifest here, by the intake into a piece of events for Spark: w, file, line,
-    key, hi, lo, id, idh, time, c_<name>."""
-    writer, window, manifest, number = item
-    (file,) = manifest.files
-    place, task = f"window {manifest.window}: ", layout.new_attempt()
+@dataclass(frozen=True)
+class Landed:
+    """What the slices of a range of windows have in common. ``writer``: names the attempt in the store; ``windows``: their names;
+    ``events``: the pieces of events of each."""
+
+    writer: str
+    windows: tuple[str, ...]
+    events: tuple[tuple[str, ...], ...]
+
+
+def read_files(store: ObjectStore, config: Config, item: tuple[str, int, Manifest, int]) -> Read:
+    """Reads the files of a manifest by the intake into a piece of events in order of hash. The manifest has some consecutive files of its
+    window, from number ``first`` on: a task gets no list of all."""
+    writer, window, manifest, first = item
+    place, task, files = f"window {manifest.window}: ", layout.new_attempt(), manifest.files
     with scratch_folder(store) as scratch, connect(store, config, scratch, place) as connection:
         try:
-            source = SourceFile(file.name, one_window.local_file(store, file, scratch), bool(file.reason))
-            (rows,) = load_events(connection, [source], one_window.event_spec(config), "landed")
+            sources = [SourceFile(file.name, one_window.local_file(store, file, scratch), bool(file.reason)) for file in files]
+            rows = load_events(connection, sources, one_window.event_spec(config), "landed")
         except WrongInput as error:
             raise WrongInput(f"{place}{error}") from None
-        one_window.refuse_if_configured(connection, config, manifest, [file])
-        one_window.tie_with_declared(connection, config, manifest, file, 0, rows)
+        one_window.refuse_if_configured(connection, config, manifest, files)
+        for number, file in enumerate(files):
+            one_window.tie_with_declared(connection, config, manifest, file, number, rows[number])
         totals = reduce.totals_of(connection, config, "(FROM landed UNION ALL BY NAME FROM landed_rejects)")
-        hashes = ", ".join(f"{_signed(name)} AS {name}" for name in ("hi", "lo", "idh"))
-        events = f"SELECT {window} AS w, * REPLACE ({number} AS file, {hashes}) FROM landed"
-        rejects = f"SELECT * REPLACE ({number} AS file) FROM landed_rejects"
-        paths = [layout.piece(writer, name, number, task, "parquet") for name in (f"{window}-read", f"{window}-rejects")]
-        for path, query in zip(paths, (events, rejects), strict=True):
-            local = scratch / path.rpartition("/")[2]
-            connection.execute(f"COPY ({query}) TO {literal(str(local))} (FORMAT parquet, COMPRESSION snappy)")
-            store.copy_in(path, local)
-    return Read(rows, totals, *paths)
+        paths = [layout.piece(writer, name, first, task, "parquet") for name in (f"{window}-read", f"{window}-rejects")]
+        local = [scratch / path.rpartition("/")[2] for path in paths]
+        order = {"landed": "ORDER BY hi", "landed_rejects": ""}
+        for file_path, (table, ordered) in zip(local, order.items(), strict=True):
+            query = f"SELECT * REPLACE (CAST(file + {first} AS INTEGER) AS file) FROM {table} {ordered}"
+            connection.execute(f"COPY ({query}) TO {literal(str(file_path))} {reduce.write_options(sum(one.rows for one in rows))}")
+        samples = _samples(local[0])
+        for path, file_path in zip(paths, local, strict=True):
+            store.copy_in(path, file_path)
+    return Read(tuple(rows), totals, paths[0], paths[1], samples)
 
 
-def write_pieces(config: Config, writer: str, kind: str, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Writes one partition, a slice of a window, as a sorted Parquet piece. Returns one row: w, part, path, error."""
-    import pyarrow as pa
-
-    batches = iter(batches)
-    first = next((batch for batch in batches if batch.num_rows), None)
-    if first is None:
-        return
-    window, part = first.column("w")[0].as_py(), first.column("part")[0].as_py()
-    store, own = on_executor(config)
-    path, error = layout.piece(writer, f"{window}-{kind}", part, layout.new_attempt(), "parquet"), None
-    try:
-        with scratch_folder(store) as scratch, connect(store, own, scratch, "") as connection:
-            connection.register("arriving", pa.RecordBatchReader.from_batches(first.schema, _chained(first, batches)))
-            local = scratch / "piece.parquet"
-            _WRITE[kind](connection, own, local)
-            store.copy_in(path, local)
-    except ReconError as failed:
-        error = f"{type(failed).__name__}: {failed}"
-    yield pa.record_batch([[window], [part], [path], [error]], schema=ANSWER())
+def _samples(piece: Path) -> tuple[tuple[int, int], ...]:
+    groups = parquet.groups_of(piece, "hi")
+    step = max(1, -(-len(groups) // _SAMPLES_MAX))
+    return tuple((groups[place][0], sum(rows for _, rows in groups[place : place + step])) for place in range(0, len(groups), step))
 
 
-def ANSWER() -> pa.Schema:  # noqa: N802 - a constant, but for pyarrow being loaded where it is needed only
-    """The columns of an answer of ``write_pieces``."""
-    import pyarrow as pa
-
-    return pa.schema([("w", pa.int32()), ("part", pa.int32()), ("path", pa.string()), ("error", pa.string())])
-
-
-def _chained(first: pa.RecordBatch, others: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    yield first
-    yield from others
-
-
-def _signed(name: str) -> str:
-    return f"CAST({name}::HUGEINT - {SHIFT} AS BIGINT)"
-
-
-def _unsigned(name: str) -> str:
-    return f"CAST({name}::HUGEINT + {SHIFT} AS UBIGINT)"
-
-
-def _write_events(connection: duckdb.DuckDBPyConnection, config: Config, local: Path) -> None:
-    hashes = ", ".join(f"{_unsigned(name)} AS {name}" for name in ("hi", "lo"))
-    connection.execute(f"CREATE OR REPLACE TEMP VIEW events AS SELECT * REPLACE ({hashes}) FROM arriving")
-    reduce.write_events(connection, config, local, _PIECE_EVENTS)
-
-
-def _write_artifacts(connection: duckdb.DuckDBPyConnection, config: Config, local: Path) -> None:
-    named = ((reduce.measure(item.name), _measure_type(item)) for item in config.measures)
-    measures = "".join(f", CAST({name} AS {kind}) AS {name}" for name, kind in named)
-    ids = f"list_transform(ids, lambda x: {_unsigned('x')})"
-    currencies = ", u" if config.events.currency else ""
-    query = f"SELECT {_unsigned('hi')} AS hi, {_unsigned('lo')} AS lo, key, n{currencies}, {ids} AS ids{measures} FROM arriving"
-    reduce.write_artifacts(connection, local, reduce.logical(connection, config, query), _PIECE_EVENTS)
+def reduce_slice(store: ObjectStore, config: Config, landed: Landed, item: tuple[int, int, tuple[int, int]]) -> dict[str, str]:
+    """Reduces the events of window ``place`` with bounds[0] ≤ hi < bounds[1] to pieces in order of hash; returns their paths by what they
+    hold. All events of a key are in one slice, so that duplicates are set aside as in DuckDB's reduce of a whole window."""
+    place, number, (first, end) = item
+    named = f"window {landed.windows[place]}: "
+    with scratch_folder(store) as scratch, connect(store, config, scratch, named) as connection:
+        files = [local_part(store, path, scratch, parquet.Values("hi", first, end - 1)) for path in landed.events[place]]
+        for table in ("landed", "duplicates", "suspects"):
+            connection.execute(f"DROP TABLE IF EXISTS {table}")
+        part = f"SELECT * FROM {parquet.scan(files)} WHERE hi BETWEEN {first} AND {end - 1}"
+        connection.execute(f"CREATE TEMP TABLE landed AS {part}")
+        if not connection.execute("SELECT 1 FROM landed LIMIT 1").fetchall():
+            return {}
+        reduce.set_duplicates_aside(connection, config)
+        local = {name: scratch / f"{name}.parquet" for name in (EVENTS, ARTIFACTS, DUPLICATES)}
+        reduce.write_events(connection, config, local[EVENTS], _PIECE_EVENTS)
+        artifacts = reduce.logical(connection, config, reduce.reduce_events(config, "events"))
+        reduce.write_artifacts(connection, local[ARTIFACTS], artifacts, _PIECE_EVENTS)
+        if connection.execute("SELECT 1 FROM duplicates LIMIT 1").fetchall():
+            _write_duplicates(connection, config, local[DUPLICATES])
+        else:
+            del local[DUPLICATES]
+        attempt, written = layout.new_attempt(), {}
+        for name, file in local.items():
+            written[name] = layout.piece(landed.writer, f"{place}-{name}", number, attempt, "parquet")
+            store.copy_in(written[name], file)
+    return written
 
 
 def _write_duplicates(connection: duckdb.DuckDBPyConnection, config: Config, local: Path) -> None:
@@ -141,11 +135,8 @@ def _write_duplicates(connection: duckdb.DuckDBPyConnection, config: Config, loc
     columns = "".join(f", {reduce.column(config, name)}" for name in model.event_columns(config))
     connection.execute(f"""
         COPY (SELECT CASE WHEN conflicting THEN 'conflicting' ELSE 'duplicate' END AS kind, file, line, key, id, time{columns}
-              FROM arriving)
+              FROM landed JOIN duplicates USING (file, line))
         TO {literal(str(local))} (FORMAT parquet, COMPRESSION snappy)""")
-
-
-_WRITE = {EVENTS: _write_events, ARTIFACTS: _write_artifacts, DUPLICATES: _write_duplicates}
 
 
 def join_pieces(store: ObjectStore, config: Config, item: tuple[Manifest, Sequence[Read], Pieces]) -> Figures:
@@ -160,14 +151,14 @@ def join_pieces(store: ObjectStore, config: Config, item: tuple[Manifest, Sequen
         rejects = [local_copy(store, one.rejects, scratch) for one in read]
         files = {name: scratch / name for name in (reduced.EVENTS, reduced.ARTIFACTS, reduced.SET_ASIDE)}
         written = one_window.ReducedFiles(folder, files)
-        events = sum(one.rows.rows for one in read)
+        events = sum(file.rows for one in read for file in one.rows)
         _join(connection, local.get(EVENTS, []), files[reduced.EVENTS], _nothing(config, _EVENT), events)
         measures = {reduce.measure(item.name): _measure_type(item) for item in config.measures}
         _join(connection, local.get(ARTIFACTS, []), files[reduced.ARTIFACTS], _nothing(config, _artifact(config), measures), events)
         for view, paths, columns in (("landed_rejects", rejects, _REJECT), ("set_aside", local.get(DUPLICATES, []), _DUPLICATE)):
             connection.execute(f"CREATE OR REPLACE TEMP VIEW {view} AS {_all(paths, _nothing(config, columns))}")
         reduce.write_set_aside(connection, config, files[reduced.SET_ASIDE], "(FROM set_aside)")
-        money, rows = total_of(one.totals for one in read).money, [one.rows for one in read]
+        money, rows = total_of(one.totals for one in read).money, [file for one in read for file in one.rows]
         figures = one_window.figures_of(connection, config, manifest, rows, money, written)
         written.copy_into(store)
     return figures if one_window.finished(store, figures) else join_pieces(store, config, item)
