@@ -113,6 +113,10 @@ def differences(folder: Path, other: Path) -> dict[str, int | str]:
     with duckdb.connect(config={"memory_limit": "4GB", "temp_directory": str(folder / "compared")}) as connection:
         for name, place in (("a", folder), ("b", other)):
             source = f"read_parquet('{place}/out.parquet', file_row_number = true)"
+            if (place / "out").is_dir():  # Spark's part-files, in order of their names
+                parts = f"read_parquet('{place}/out/*.parquet', file_row_number = true, filename = true)"
+                numbered = "row_number() OVER (ORDER BY filename, file_row_number) - 1 AS file_row_number"
+                source = f"(SELECT * EXCLUDE (filename, file_row_number), {numbered} FROM {parts})"
             connection.execute(f"CREATE VIEW {name} AS SELECT * FROM {source}")
         rows = [connection.execute(f"SELECT count(*) FROM {name}").fetchone() for name in "ab"]
         if rows[0] != rows[1]:
