@@ -77,7 +77,7 @@ def breaks(
 
 def _known_statuses(reconciliation: Reconciliation, given: Sequence[str]) -> tuple[str, ...]:
     """The statuses in --status. Raises WrongUsage for a status that no artifact can have."""
-    known = {*(item.name for item in reconciliation.config.status), *reconciliation.state().totals.get("statuses", {})}
+    known = reconciliation.statuses()
     for name in given:
         if name not in known:
             raise WrongUsage(f"--status {name}: no artifact can have this status; there are {', '.join(sorted(known))}")

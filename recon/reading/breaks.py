@@ -154,10 +154,18 @@ def amount_of(config: Config) -> str | None:
 _COLUMNS = "* EXCLUDE (place)"
 
 
+def statuses_of(config: Config, state: State) -> frozenset[str]:
+    """The statuses that an artifact can have by the rules, and those that artifacts have."""
+    return frozenset([*(item.name for item in config.status), *state.totals.get("statuses", {})])
+
+
 @contextmanager
 def chosen_breaks(scope: Scope, chosen: Chosen) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection with the table ``chosen``: the breaks, and their ``place`` in the order."""
-    config = scope.config
+    """A connection with the table ``chosen``: the breaks, and their ``place`` in the order. Raises WrongUsage for a status that no artifact
+    can have."""
+    config, known_statuses = scope.config, statuses_of(scope.config, scope.state)
+    if unknown := sorted(set(chosen.status) - known_statuses):
+        raise WrongUsage(f"status {unknown[0]}: no artifact can have this status; there are {', '.join(sorted(known_statuses))}")
     with table_of(scope.store, config, scope.state, scope.last, scope.then) as connection, scratch_folder(scope.store) as scratch:
         matched = matched_status(config)
         known = columns_of(connection, "artifacts")

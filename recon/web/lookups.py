@@ -95,6 +95,12 @@ async def list_breaks(
     def question(reconciliation: Reconciliation) -> Rows:
         import pyarrow.compute as pc
 
+        known = reconciliation.statuses()
+        for name in chosen.status:
+            if name not in known:
+                raise ProblemError(
+                    "not-found", f"No artifact can have the status {name[:100]!r}; there are {', '.join(sorted(known))}", field="status"
+                )
         found = reconciliation.breaks(chosen, as_of=as_of, through=through, known_at=known_at).sort_by("key")
         if after is not None:
             found = found.filter(pc.greater(found["key"], after))

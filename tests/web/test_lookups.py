@@ -85,8 +85,10 @@ def test_breaks_page_by_page(site: tuple[w.Served, Reconciliation], client: http
 def test_breaks_that_are_chosen(site: tuple[w.Served, Reconciliation], client: httpx.Client) -> None:
     large = client.get("/v1/breaks", params={"min_amount": "20"}).json()["items"]
     assert {one["key"] for one in large} == {key for number, key in enumerate(KEYS) if number + 0.5 >= 20}
-    assert client.get("/v1/breaks", params=[("status", "NONE"), ("status", "OTHER")]).json()["items"] == []
-    assert len(client.get("/v1/breaks", params=[("status", "NONE"), ("status", "BREAK")]).json()["items"]) == len(KEYS)
+    assert client.get("/v1/breaks", params=[("status", "MATCHED")]).json()["items"] == []
+    assert len(client.get("/v1/breaks", params=[("status", "MATCHED"), ("status", "BREAK")]).json()["items"]) == len(KEYS)
+    unknown = w.problem(client.get("/v1/breaks", params=[("status", "BREAK"), ("status", "UNPIAD")]), 404, "not-found")
+    assert (unknown["field"], unknown["detail"]) == ("status", "No artifact can have the status 'UNPIAD'; there are BREAK, MATCHED")
     assert client.get("/v1/breaks", params={"min_age": "100000"}).json()["items"] == []
     for given in ({"min_amount": "1e3"}, {"min_amount": "-1"}, {"min_age": "-1"}, {"min_age": "x"}, {"after": "x" * 2001}):
         w.problem(client.get("/v1/breaks", params=given), 422, "wrong-parameter")
