@@ -56,17 +56,21 @@ _PLACE = re.compile(rf"{RESULTS}/[0-9a-f]{{64}}/")
 
 @dataclass(frozen=True)
 class Job:
-    """A claimed request, and what its process needs. ``folder``: empty, the worker removes it. ``open_readers``: see Service."""
+    """A claimed request, and what its process needs. ``folder``: empty, the worker removes it. ``open_readers``: see Service.
+    ``environment``: of the worker, since that of the process which requests are forked from may be older."""
 
     config: Path
     one: Submission
     folder: Path
     open_readers: OpenReaders
+    environment: Mapping[str, str]
 
 
 def run(job: Job, alive: Connection) -> None:
     """The process. ``alive``: closes when the worker ends. Whatever happens, the request is ended, queued again, or left to the worker."""
     os.setsid()
+    os.environ.clear()
+    os.environ.update(job.environment)
     threading.Thread(target=_end_with_worker, args=(alive,), daemon=True).start()
     signal.signal(signal.SIGTERM, _cancel)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the worker's to judge

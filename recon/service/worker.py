@@ -176,7 +176,7 @@ class Worker:
         try:
             folder.mkdir()
             # The reader is the process's; the writer closes when this worker ends, however it ends.
-            job = Job(self._service.place.path, one, folder, self._service.open_readers)
+            job = Job(self._service.place.path, one, folder, self._service.open_readers, dict(os.environ))
             process = _context().Process(target=run, args=(job, ours), name=f"recon request {one.name}")
             process.start()
         except (OSError, EOFError) as error:  # a full disk, no more processes, or the process to fork from was killed

@@ -33,6 +33,8 @@ from recon.model.windows import name_of
 SHOPS = [f"{letter}.csv" for letter in "abcdef"]
 WINDOWS = [name_of(s.NOON.replace(hour=0) + timedelta(days=day)) for day in range(4)]
 DEFINITIONS = 20
+LATER = timedelta(hours=3)
+"""How far ahead the last ticks look, in time for every further try, and so the check after them: near midnight that is another day."""
 
 LOGGED = {"files": ["id", "source", "name", "window", "state", "kept", "landings"], "aggregation_runs": ["id", "state"]}
 
@@ -296,7 +298,7 @@ def check(folder: Path, work: Work, definitions: Mapping[str, Mapping[str, Any]]
     found = site.definitions()
     waiting = {
         (one.definition.name, one.scope): one.waits_for
-        for one in site.evaluator.evaluate(found.good.values(), datetime.now(UTC), known=found.good)
+        for one in site.evaluator.evaluate(found.good.values(), datetime.now(UTC) + LATER, known=found.good)
     }
     for name, one in definitions.items():
         for scope in {file["window"] for file in judge.landed("sales").values()} if one.get("per") != "all" else {"all"}:
@@ -325,7 +327,7 @@ def test_evaluators_that_race_start_each_run_once_and_never_too_early(tmp_path: 
 def quiet(site: Aggregations, work: Work) -> None:
     """Nothing arrives any more: ticks until nothing is due, in time for every further try."""
     for _ in range(60):
-        claimed = ticked(site, timedelta(hours=3))
+        claimed = ticked(site, LATER)
         for run in claimed:
             work.claimed.append(run.id)
             end(site, run, "completed", work.begun)

@@ -7,7 +7,6 @@ import os
 import signal
 from collections.abc import Iterator
 from datetime import timedelta
-from multiprocessing import forkserver
 from pathlib import Path
 from threading import Thread
 
@@ -31,15 +30,8 @@ PATIENCE_S = 120
 @pytest.fixture(autouse=True)
 def _at_the_site(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     at_the_site(site, monkeypatch)
-    _stop_what_workers_fork_from()
     yield
     site.emr.refusals.clear()
-    _stop_what_workers_fork_from()
-
-
-def _stop_what_workers_fork_from() -> None:
-    """It has the environment of the test that started it; the next worker starts another."""
-    forkserver._forkserver._stop()  # type: ignore[attr-defined]
 
 
 @pytest.fixture

@@ -58,8 +58,9 @@ def installed(folder: Path, wheel: Path) -> Installed:
     _run([sys.executable, "-m", "venv", "--without-pip", str(folder)])
     found = Installed(folder)
     (place,) = folder.glob("lib/python*/site-packages")
-    (place / "of_the_tests.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
     _run([sys.executable, "-m", "pip", "--python", str(found.python), "install", *_PIP, str(wheel)])
+    # Not before: pip would take the editable install of the checkout for this one, and install nothing.
+    (place / "of_the_tests.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
     return found
 
 
