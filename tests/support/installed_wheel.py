@@ -59,11 +59,13 @@ def installed(folder: Path, wheel: Path) -> Installed:
     found = Installed(folder)
     (place,) = folder.glob("lib/python*/site-packages")
     _run([sys.executable, "-m", "pip", "--python", str(found.python), "install", *_PIP, str(wheel)])
-    # Not before: pip would take the editable install of the checkout for this one, and install nothing.
     (place / "of_the_tests.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    assert (found.folder / "bin" / "recon").exists(), "pip installed nothing"
     return found
 
 
 def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # Without the checkout on the path: pip would take the metadata of an editable install there for the wheel's.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
