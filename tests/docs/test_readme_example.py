@@ -9,7 +9,10 @@ from pathlib import Path
 from cli_calls import command
 from folders import ROOT
 
+from recon.reading.breaks import AGES
+
 EXAMPLE = (ROOT / "README.md").read_text(encoding="utf-8").partition("## An example")[2].partition("From Python:")[0]
+AGE = "|".join(label for _, label in AGES)
 CALLS = re.findall(r"^\$ (.*)\n((?:(?!\$ |```).*\n)*)", EXAMPLE, re.MULTILINE)
 
 
@@ -17,7 +20,7 @@ def comparable(text: str) -> list[str]:
     """Lines without seconds, the time of a certificate, the age of a break, the column widths that depend on it, and the bytes of records,
     which have hashes with a random salt."""
     text = re.sub(r"^seconds: .*$|; \d{4}-.*$|(?<=written) \([\d,]+ bytes\)", "", text, flags=re.MULTILINE)
-    text = re.sub(r"under 1 day|\d+–\d+ days|\d+ days or more|(?<=Z) +\d+$", "", text, flags=re.MULTILINE)
+    text = re.sub(rf"{AGE}|(?<=Z) +\d+$", "", text, flags=re.MULTILINE)
     return [" ".join(line.strip("─").split()) for line in text.strip().splitlines()]
 
 
