@@ -63,7 +63,7 @@ class Metrics(Section):
 
 
 class Lineage(Section):
-    """Where OpenLineage events of the stages are sent; None is nowhere. ``secret``: the API key; see ``Cache``. ``namespace``: of the jobs.
+    """Where OpenLineage events are sent; None is nowhere. ``secret``: the API key; see ``Cache``. ``namespace``: of the jobs.
     ``timeout_s``: of one event."""
 
     url: str | None = None

@@ -23,6 +23,7 @@ from recon.operations.transforming import Opened
 from recon.remote import clusters
 from recon.remote.emr.steps import Full
 from recon.remote.transforming import Submitted, Transforming
+from recon.service.lineage import reported
 from recon.service.paths import Places
 from recon.service.results import RESULTS, UPLOADS
 from recon.service.submissions import CERTIFICATE, UPLOAD, Lost, NoPlace, Problem, Refused, Submission, ToldToEnd
@@ -57,8 +58,10 @@ class OnCluster:
         taken up by a later try."""
         place, submitted = self._noted() or self._submitted(content, request, places)
         try:
-            self._await(submitted)
-            certificate = _as_asked(_there(self).outcome(submitted), content, request)
+            with reported(self.service, self.one, request) as done:
+                self._await(submitted)
+                certificate = _as_asked(_there(self).outcome(submitted), content, request)
+                done(certificate)
             results = self._results(place, certificate, request, places)
         except (ToldToEnd, Lost):
             raise

@@ -146,6 +146,10 @@ class Results:
         """Where a cluster finds an upload, or puts a result. The store must be in S3."""
         return f"{self._root}/{folder}/{name}/{file}"
 
+    def folder(self, folder: str) -> str:
+        """The location of all results, or of all uploads: an absolute path, or an address in S3."""
+        return f"{self._root if self._root.startswith('s3://') else (self._place.path.parent / self._root).absolute()}/{folder}"
+
     def there(self, place: str, name: str) -> dict[str, Any]:
         """A file that a cluster put below a place: its name and bytes. Raises NotFound."""
         return {"name": name, "bytes": self.store.size(_path(place, name))}

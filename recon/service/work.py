@@ -30,6 +30,7 @@ from recon.operations.request_inputs import fetching
 from recon.service.admission import parsed, request_of
 from recon.service.claims import BEAT_S, LEASE
 from recon.service.elsewhere import PAUSE, OnCluster, end_step
+from recon.service.lineage import reported
 from recon.service.paths import Places
 from recon.service.results import RESULTS, Made
 from recon.service.site import OpenReaders, Service
@@ -99,7 +100,9 @@ def _work(service: Service, job: Job) -> None:
         on_cluster = OnCluster(service, one, service.open_readers(job.config), job.folder, _noting(service, one))
         certificate, results = on_cluster.carried_out(content, request, places)
     else:
-        certificate, made = _carried_out_here(service, job, content, request)
+        with reported(service, one, request) as done:
+            certificate, made = _carried_out_here(service, job, content, request)
+            done(certificate)
         place = service.results.new_place()
         service.claims.put_in(one, place=place)
         results = service.results.put(place, made, places)

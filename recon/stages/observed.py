@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-import uuid
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from typing import Any
 
-from recon.errors import Cancelled, NotReady
 from recon.stages.used import used_by
 from recon.stages.work import WindowResult, Windows, Work, range_name
 from recon.storage.redact import shareable
@@ -45,33 +42,24 @@ class _Seen:
     """One run of a stage. ``results``: so far, for the figures of its datasets."""
 
     def __init__(self, work: Work, stage: str, windows: Windows) -> None:
-        self._config, self._stage, self._begun = work.config, stage, time.perf_counter()
+        self._settings, self._stage, self._begun = work.config.observability.lineage, stage, time.perf_counter()
         self.results: list[WindowResult[Any]] = []
-        first, end = windows[0], work.config.grid.after(windows[-1])
-        self._run = lineage.StageRun(work.config.name, stage, str(uuid.uuid4()), _parent(work.config.name), first, end)
+        span, name = (windows[0], work.config.grid.after(windows[-1])), work.config.name
+        self._run = lineage.JobRun(f"{name}.{stage}", work.config.location, span, lineage.parent_of(f"{name}.run"))
 
     def begun(self) -> None:
         _log(logging.INFO, "%s begun", self._stage)
-        lineage.emit(self._config, "START", self._run, *used_by(self._stage))
+        lineage.emit(self._settings, "START", self._run, used_by(self._stage))
 
     def done(self) -> None:
         _log(logging.INFO, "%s done: %d windows in %.3f s", self._stage, len(self.results), time.perf_counter() - self._begun)
-        lineage.emit(self._config, "COMPLETE", self._run, *used_by(self._stage, self.results))
+        lineage.emit(self._settings, "COMPLETE", self._run, used_by(self._stage, self.results))
 
     def failed(self, error: BaseException) -> None:
-        """Windows that are not ready, and a person who interrupts, abort a stage; it has not failed."""
-        aborted = isinstance(error, NotReady | Cancelled) or not isinstance(error, Exception)
-        level, what = (logging.WARNING, "aborted") if aborted else (logging.ERROR, "failed")
+        kind = lineage.kind_of(error)
+        level, what = (logging.WARNING, "aborted") if kind == "ABORT" else (logging.ERROR, "failed")
         _log(level, "%s %s: %s: %s", self._stage, what, type(error).__name__, shareable(str(error)))
-        lineage.emit(self._config, "ABORT" if aborted else "FAIL", self._run, *used_by(self._stage), error=error)
-
-
-def _parent(reconciliation: str) -> tuple[str, str] | None:
-    """The run that the stage is part of, of Dagster or of the library, and its job."""
-    run = str(logs.fields().get("run", ""))
-    with suppress(ValueError):
-        return str(uuid.UUID(run)), str(logs.fields().get("job") or f"{reconciliation}.run")
-    return None
+        lineage.emit(self._settings, kind, self._run, used_by(self._stage), error=error)
 
 
 def _log(level: int, text: str, *values: object) -> None:

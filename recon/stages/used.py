@@ -9,7 +9,7 @@ from typing import Any
 from recon.stages.certify import Certified
 from recon.stages.work import WindowResult
 from recon.storage import layout
-from recon.telemetry.lineage import Used
+from recon.telemetry.datasets import Used
 
 Results = Sequence[WindowResult[Any]]
 
@@ -34,9 +34,9 @@ def used_by(stage: str, results: Results = ()) -> tuple[list[Used], list[Used]]:
         return [Used(layout.STATE)], [Used(layout.INDEXED, entries)]
     certificates = [result.made.certificate for result in results if isinstance(result.made, Certified)]
     rows = _sum(int(one["in"]["rows"]) for one in certificates) if certificates else None
-    ties = {str(one["window"]): bool(one["ties"]) for one in certificates}
+    ties = {f"rows and money of {one['window']} tie": bool(one["ties"]) for one in certificates}
     count = len(certificates) or None
-    return [Used(layout.EVENTS, rows, ties=ties), Used(layout.STATE)], [Used(layout.CERTIFICATES, count, files=count)]
+    return [Used(layout.EVENTS, rows, checks=ties), Used(layout.STATE)], [Used(layout.CERTIFICATES, count, files=count)]
 
 
 def _reduced(results: Results) -> tuple[list[Used], list[Used]]:

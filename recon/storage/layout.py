@@ -63,6 +63,7 @@ CACHE_SEAL = "cache/seal"
 SERVING_TABLES = "serving/tables/"
 STEPS = "steps/"
 RECEIVED = "received/"
+REFERENCE = f"{RECEIVED}reference/"
 LOADS = "loads/"
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
@@ -101,7 +102,7 @@ def clean(attempt: str) -> str:
 
 
 def received_reference(attempt: str) -> str:
-    return f"{RECEIVED}reference/{attempt}.parquet"
+    return f"{REFERENCE}{attempt}.parquet"
 
 
 def manifests(window: datetime) -> str:

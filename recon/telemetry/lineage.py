@@ -1,99 +1,119 @@
-"""OpenLineage events of the stages: a run of a stage is a run of OpenLineage, whose datasets are the folders of the store.
+"""OpenLineage events of stages, deliveries, aggregations and transformations: each execution is a run of a job, with its datasets.
 
-Sending takes bounded time and never raises: a backend that is away is named once in the log, and asked again a minute later.
+Datasets of the store are its folders. Sending takes bounded time and never raises: a backend that is away is named once in the log, and
+asked again a minute later.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
-import time
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from recon.config import Config
 from recon.config.observability import Lineage
-from recon.config.secrets import credentials
-from recon.errors import ReconError
+from recon.errors import Cancelled, NotReady
 from recon.storage.redact import shareable
+from recon.telemetry import logs
+from recon.telemetry.datasets import Dataset, Used, dataset_of
+from recon.telemetry.lineage_backend import backend_of
 
 if TYPE_CHECKING:
-    from openlineage.client import OpenLineageClient
     from openlineage.client.event_v2 import InputDataset, OutputDataset, RunEvent
 
 PRODUCER = "urn:dagster-recon"
-AWAY_S = 60.0
-"""After a failure no event is sent for this time."""
-_LOG = logging.getLogger(__name__)
-_SECTION = "observability.lineage"
+CHECKS_MAX = 100
+"""Checks of a dataset that an event lists; those that failed come first."""
 Kind = Literal["START", "COMPLETE", "FAIL", "ABORT"]
+Datasets = tuple[Sequence[Used], Sequence[Used]]
+"""Inputs and outputs."""
+_NONE: Datasets = ((), ())
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Used:
-    """A dataset that a stage reads or writes. ``folder``: of the store. ``rows``, ``size`` in bytes, ``files``: of this run, None if the
-    stage does not know them. ``ties``: window → whether rows and money tie, where the stage has found out."""
+class JobRun:
+    """A run of a job. ``job``: its name, such as ``orders.merge``. ``location``: of the store, for datasets that are its folders. ``span``:
+    the time of its windows, first and end; None for a run without windows. ``run``: its UUID. ``parent``: run and job that it is part of;
+    the run is a UUID, or there is no parent."""
 
-    folder: str
-    rows: int | None = None
-    size: int | None = None
-    files: int | None = None
-    ties: Mapping[str, bool] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class StageRun:
-    """A run of a stage. ``run``: its UUID. ``parent``: run and job that it is part of; the run is a UUID, or there is no parent.
-    ``first``, ``end``: the time that its windows span."""
-
-    reconciliation: str
-    stage: str
-    run: str
-    parent: tuple[str, str] | None
-    first: datetime
-    end: datetime
+    job: str
+    location: str
+    span: tuple[datetime, datetime] | None = None
+    parent: tuple[str, str] | None = None
+    run: str = field(default_factory=lambda: str(uuid.uuid4()))
 
 
-def dataset_of(location: str, folder: str) -> tuple[str, str]:
-    """Namespace and name of a folder of a store, by OpenLineage's naming: ``s3://bucket`` and the key, or ``file`` and the path.
-
-    ``location``: of the store, ``s3://bucket/prefix`` or an absolute path."""
-    if location.startswith("s3://"):
-        bucket, _, prefix = location.removeprefix("s3://").partition("/")
-        return f"s3://{bucket}", "/".join(filter(None, (prefix.strip("/"), folder.strip("/"))))
-    return "file", f"{location.rstrip('/')}/{folder.strip('/')}"
+def parent_of(job: str) -> tuple[str, str] | None:
+    """The run, of Dagster or of the library, that this code is part of, and its job. ``job``: its name where Dagster does not run it."""
+    run = str(logs.fields().get("run", ""))
+    with suppress(ValueError):
+        return str(uuid.UUID(run)), str(logs.fields().get("job") or job)
+    return None
 
 
-def emit(
-    config: Config, kind: Kind, run: StageRun, inputs: Sequence[Used] = (), outputs: Sequence[Used] = (), error: BaseException | None = None
-) -> None:
-    """Sends one event, if the configuration names a backend."""
-    settings = config.observability.lineage
+def kind_of(error: BaseException) -> Literal["FAIL", "ABORT"]:
+    """The event of a run that ended with an error. What is not ready, and a person who interrupts, abort a run; it has not failed."""
+    aborted = isinstance(error, NotReady | Cancelled) or not isinstance(error, Exception)
+    return "ABORT" if aborted else "FAIL"
+
+
+def emit(settings: Lineage, kind: Kind, run: JobRun, used: Datasets = _NONE, error: BaseException | None = None) -> None:
+    """Sends one event, if the settings name a backend. ``used``: inputs and outputs."""
     if settings.url is None:
         return
-    backend = _backend(settings)
+    backend = backend_of(settings)
     if backend.answers:
-        backend.send(lambda: event_of(settings.namespace, config.location, kind, run, (inputs, outputs), error))
+        backend.send(lambda: event_of(settings.namespace, kind, run, used, error))
 
 
-def event_of(
-    namespace: str,
-    location: str,
-    kind: Kind,
-    run: StageRun,
-    used: tuple[Sequence[Used], Sequence[Used]] = ((), ()),
-    error: BaseException | None = None,
-) -> RunEvent:
-    """The event. ``used``: inputs and outputs. The text of an error is shortened, without quoted texts, which may be event data."""
+class Reported:
+    """The datasets of a run whose lineage is sent."""
+
+    def __init__(self, on: bool, used: Callable[[], Datasets]) -> None:
+        self._on = on
+        self.used = _safe(used) if on else _NONE
+
+    def complete(self, used: Callable[[], Datasets]) -> None:
+        """Replaces inputs and outputs by those with figures, at the end of the block. ``used`` is asked only if lineage is sent."""
+        if self._on:
+            self.used = _safe(used)
+
+
+@contextmanager
+def reported(settings: Lineage, run: JobRun, used: Callable[[], Datasets]) -> Iterator[Reported]:
+    """A block that is a run: its beginning, and its end or failure, are sent. ``used``: inputs and outputs as known at the beginning. It is
+    called only if the settings name a backend; if it raises, the events have no datasets, and the run goes on."""
+    found = Reported(settings.url is not None, used)
+    emit(settings, "START", run, found.used)
+    try:
+        yield found
+    except BaseException as error:
+        emit(settings, kind_of(error), run, found.used, error)
+        raise
+    emit(settings, "COMPLETE", run, found.used)
+
+
+def _safe(used: Callable[[], Datasets]) -> Datasets:
+    try:
+        return used()
+    except Exception as error:
+        _LOG.warning("lineage: the datasets of a run are unknown: %s: %s", type(error).__name__, shareable(str(error)))
+        return _NONE
+
+
+def event_of(namespace: str, kind: Kind, run: JobRun, used: Datasets = _NONE, error: BaseException | None = None) -> RunEvent:
+    """The event. The text of an error is shortened, without quoted texts, which may be event data."""
     from openlineage.client.event_v2 import Job, Run, RunEvent, RunState
     from openlineage.client.facet_v2 import error_message_run, job_type_job, nominal_time_run, parent_run
 
-    facets: dict[str, Any] = {
-        "nominalTime": nominal_time_run.NominalTimeRunFacet(nominalStartTime=_text(run.first), nominalEndTime=_text(run.end))
-    }
+    facets: dict[str, Any] = {}
+    if run.span is not None:
+        first, end = run.span
+        facets["nominalTime"] = nominal_time_run.NominalTimeRunFacet(nominalStartTime=_text(first), nominalEndTime=_text(end))
     if run.parent is not None:
         parent, job = run.parent
         facets["parent"] = parent_run.ParentRunFacet(parent_run.Run(runId=parent), parent_run.Job(namespace, job))
@@ -106,96 +126,39 @@ def event_of(
         eventType=RunState[kind],
         eventTime=_text(datetime.now(UTC)),
         run=Run(runId=run.run, facets=facets),
-        job=Job(namespace=namespace, name=f"{run.reconciliation}.{run.stage}", facets=of_job),
-        inputs=[_input(location, one) for one in inputs],
-        outputs=[_output(location, one) for one in outputs],
+        job=Job(namespace=namespace, name=run.job, facets=of_job),
+        inputs=[_input(_place(run, one), one) for one in inputs],
+        outputs=[_output(_place(run, one), one) for one in outputs],
         producer=PRODUCER,
     )
 
 
-def _input(location: str, used: Used) -> InputDataset:
+def _place(run: JobRun, used: Used) -> Dataset:
+    return used.place if isinstance(used.place, Dataset) else dataset_of(run.location, used.place)
+
+
+def _input(place: Dataset, used: Used) -> InputDataset:
     from openlineage.client.event_v2 import InputDataset
     from openlineage.client.facet_v2 import data_quality_assertions_dataset, input_statistics_input_dataset
 
     facets: dict[str, Any] = {}
     if (used.rows, used.size, used.files) != (None, None, None):
         facets["inputStatistics"] = input_statistics_input_dataset.InputStatisticsInputDatasetFacet(used.rows, used.size, used.files)
-    if used.ties:
-        assertions = [
-            data_quality_assertions_dataset.Assertion(assertion=f"rows and money of {window} tie", success=ties)
-            for window, ties in used.ties.items()
-        ]
+    if used.checks:
+        found = sorted(used.checks.items(), key=lambda check: check[1])[:CHECKS_MAX]
+        assertions = [data_quality_assertions_dataset.Assertion(assertion=check, success=right) for check, right in found]
         facets["dataQualityAssertions"] = data_quality_assertions_dataset.DataQualityAssertionsDatasetFacet(assertions=assertions)
-    namespace, name = dataset_of(location, used.folder)
-    return InputDataset(namespace=namespace, name=name, inputFacets=facets)
+    return InputDataset(namespace=place.namespace, name=place.name, inputFacets=facets)
 
 
-def _output(location: str, used: Used) -> OutputDataset:
+def _output(place: Dataset, used: Used) -> OutputDataset:
     from openlineage.client.event_v2 import OutputDataset
     from openlineage.client.facet_v2 import output_statistics_output_dataset
 
     facets: dict[str, Any] = {}
     if (used.rows, used.size, used.files) != (None, None, None):
         facets["outputStatistics"] = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(used.rows, used.size, used.files)
-    namespace, name = dataset_of(location, used.folder)
-    return OutputDataset(namespace=namespace, name=name, outputFacets=facets)
-
-
-class _Backend:
-    """The backend of one configuration, for all runs of this process."""
-
-    def __init__(self, settings: Lineage) -> None:
-        self._settings = settings
-        self._client: OpenLineageClient | None = None
-        self._away_until = 0.0
-
-    @property
-    def answers(self) -> bool:
-        """False for a while after a failure."""
-        return time.monotonic() >= self._away_until
-
-    def send(self, make: Any) -> None:
-        """Sends what ``make`` returns, in bounded time."""
-        problems: list[str] = []
-        thread = threading.Thread(target=self._send, args=(make, problems), daemon=True)
-        thread.start()
-        thread.join(2 * self._settings.timeout_s)  # an answer that comes byte by byte exceeds no timeout of the connection
-        if thread.is_alive():
-            problems.append("it does not answer in time")
-        if problems:
-            self._away_until = time.monotonic() + AWAY_S
-            _LOG.warning("lineage at %s: %s; no events for %.0f s, and the run goes on", self._settings.url, problems[0], AWAY_S)
-
-    def _send(self, make: Any, problems: list[str]) -> None:
-        try:
-            self._client = self._client or self._opened()
-            self._client.emit(make())
-        except ModuleNotFoundError as error:
-            problems.append(f"{error.name} is not installed; pip install 'dagster-recon[observability]'")
-        except ReconError as error:
-            problems.append(str(error))
-        except Exception as error:
-            status = getattr(getattr(error, "response", None), "status_code", None)
-            problems.append(f"it answered {status}" if status else f"it could not be reached ({type(error).__name__})")
-
-    def _opened(self) -> OpenLineageClient:
-        from openlineage.client import OpenLineageClient
-        from openlineage.client.transport.http import ApiKeyTokenProvider, HttpConfig, HttpTransport, TokenProvider
-
-        settings, key = self._settings, credentials(_SECTION, None, self._settings.secret).password
-        config = HttpConfig(
-            url=str(settings.url),
-            endpoint=settings.endpoint,
-            timeout=settings.timeout_s,
-            auth=ApiKeyTokenProvider({"api_key": key}) if key else TokenProvider({}),
-            retry={"total": 0},
-        )
-        return OpenLineageClient(transport=HttpTransport(config))
-
-
-@lru_cache(maxsize=32)
-def _backend(settings: Lineage) -> _Backend:
-    return _Backend(settings)
+    return OutputDataset(namespace=place.namespace, name=place.name, outputFacets=facets)
 
 
 def _text(time: datetime) -> str:

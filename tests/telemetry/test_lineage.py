@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
-import attr
 import dagster as dg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from loopback_http import Posts, posts
-from openlineage.client import facet_v2
-from openlineage.client.event_v2 import InputDataset, OutputDataset, RunEvent
+from lineage_events import check_types, datasets, statistics
+from loopback_http import Posts
 from small_reconciliation import landed, made, refuse_to_merge, run, window
 
 import recon
@@ -24,15 +20,9 @@ from recon.api import Reconciliation
 from recon.errors import WrongUsage
 from recon.stages.pipeline import STAGES
 from recon.telemetry import lineage
-from recon.telemetry.lineage import dataset_of
+from recon.telemetry.datasets import dataset_of
+from recon.telemetry.lineage_backend import backend_of
 from recon_assets.partitions import range_tags
-
-
-@pytest.fixture
-def backend() -> Iterator[Posts]:
-    lineage._backend.cache_clear()
-    with posts() as found:
-        yield found
 
 
 def reported(opened: Reconciliation, backend: Posts, more: str = "") -> Reconciliation:
@@ -46,31 +36,6 @@ def of(backend: Posts, stage: str, kind: str = "COMPLETE") -> dict[str, Any]:
     """The one event of a stage."""
     (found,) = [event for event in backend.taken if event["job"]["name"] == f"orders.{stage}" and event["eventType"] == kind]
     return dict(found)
-
-
-def datasets(event: dict[str, Any], side: str) -> dict[str, dict[str, Any]]:
-    """Name → statistics."""
-    facet = "inputStatistics" if side == "inputs" else "outputStatistics"
-    return {one["name"]: one.get(f"{side[:-1]}Facets", {}).get(facet, {}) for one in event[side]}
-
-
-def check_types(event: dict[str, Any]) -> None:
-    """That the event and its facets have the fields of OpenLineage's own classes, made from its schema, and no other."""
-    assert set(event) <= {field.name for field in attr.fields(RunEvent)}
-    assert event["schemaURL"].startswith("https://openlineage.io/spec/2-")
-    UUID(event["run"]["runId"])
-    facets = [*event["run"]["facets"].items(), *event["job"]["facets"].items()]
-    for side, kind in (("inputs", InputDataset), ("outputs", OutputDataset)):
-        for one in event[side]:
-            assert set(one) <= {field.name for field in attr.fields(kind)}
-            facets += one.get(f"{side[:-1]}Facets", {}).items()
-    for name, facet in facets:
-        url = facet["_schemaURL"]
-        module = {"parent": "parent_run", "nominalTime": "nominal_time_run", "errorMessage": "error_message_run", "jobType": "job_type_job"}
-        module |= {"inputStatistics": "input_statistics_input_dataset", "outputStatistics": "output_statistics_output_dataset"}
-        module |= {"tags": "tags_run", "dataQualityAssertions": "data_quality_assertions_dataset"}
-        known = getattr(getattr(facet_v2, module[name]), url.rpartition("/")[2])
-        assert set(facet) <= {field.name for field in attr.fields(known)} | {"_deleted"}, name
 
 
 def test_each_stage_reports_its_beginning_and_its_end_with_what_it_read_and_wrote(tmp_path: Path, backend: Posts) -> None:
@@ -102,20 +67,6 @@ def test_each_stage_reports_its_beginning_and_its_end_with_what_it_read_and_wrot
     (events, _) = of(backend, "certify")["inputs"]
     assertions = events["inputFacets"]["dataQualityAssertions"]["assertions"]
     assert {one["assertion"]: one["success"] for one in assertions} == {f"rows and money of {window(n)} tie": True for n in (0, 1)}
-
-
-def statistics(**known: int) -> dict[str, Any]:
-    return _Statistics(known)
-
-
-class _Statistics(dict[str, Any]):
-    """Equal to a facet with these figures and none other."""
-
-    def __eq__(self, other: object) -> bool:
-        assert isinstance(other, dict)
-        return dict(self) == {name: value for name, value in other.items() if not name.startswith("_") and value is not None}
-
-    __hash__ = None  # type: ignore[assignment]
 
 
 def test_a_failure_is_reported_without_what_it_quotes(tmp_path: Path, backend: Posts, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +129,7 @@ def test_the_key_is_a_secret_and_its_lack_stops_no_run(
     opened.run()
     assert "observability.lineage.secret: there is no environment variable LINEAGE_KEY" in caplog.text
     assert backend.taken == []
-    lineage._backend.cache_clear()
+    backend_of.cache_clear()
     monkeypatch.setenv("LINEAGE_KEY", "very-secret-key")
     landed(opened, 1)
     opened.run()
@@ -189,7 +140,7 @@ def test_the_key_is_a_secret_and_its_lack_stops_no_run(
 
 
 def test_without_a_backend_nothing_of_openlineage_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lineage, "_backend", None)
+    monkeypatch.setattr(lineage, "backend_of", None)
     assert made(tmp_path, hours=1).run().windows == [window(0)]
 
 

@@ -15,10 +15,12 @@ from recon.aggregations.runs.certificate import put_certificate
 from recon.aggregations.runs.compute import Computed, Reduce, compute, reduce_here
 from recon.aggregations.runs.site import Aggregations
 from recon.aggregations.runs.tracking import Run, State
+from recon.aggregations.runs.used import reported, used_by
 from recon.aggregations.warehouse.port import Load
 from recon.errors import Cancelled, ReconError, TryAgain, WrongInput, transient_kind
 from recon.model.progress import Progress, silent
 from recon.storage.scratch import scratch_folder
+from recon.telemetry import logs
 
 _BEATS = 4
 """Signs of life in the time of a lease."""
@@ -43,12 +45,20 @@ def carry_out(
     A process that dies leaves the run to ``recon.aggregations.runs.monitor``."""
     run = site.runs.start(run, worker)
     try:
-        with _beating(site, run):
-            figures = _figures(site, run, progress, reduce)
+        with logs.logged_with(reconciliation=site.config.name, stage="aggregate", window=run.scope), _beating(site, run):
+            figures = _observed(site, run, progress, reduce)
     except BaseException as error:
         site.runs.end(run, ends_as(error), _reason(error))
         raise
     return site.runs.end(run, "completed", figures=figures)
+
+
+def _observed(site: Aggregations, run: Run, progress: Progress, reduce: Reduce) -> dict[str, Any]:
+    """The figures of a run, of which lineage is sent."""
+    with reported(site, run) as sent:
+        figures = _figures(site, run, progress, reduce)
+        sent.complete(lambda: used_by(site, run, figures))
+    return figures
 
 
 def _figures(site: Aggregations, run: Run, progress: Progress, reduce: Reduce = reduce_here) -> dict[str, Any]:

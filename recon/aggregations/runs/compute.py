@@ -127,7 +127,7 @@ def _rows(store: ObjectStore, definition: Definition, figures: Figures, folder: 
         unread = " OR ".join(["false", *(f"{expression} IS NULL" for expression in keys)])
         if bad := connection.execute(f"SELECT key FROM {kept} WHERE {unread} LIMIT 1").fetchone():
             kinds_told = ", ".join(f"{name} {kind}" for name, kind in definition.key_types.items())
-            raise WrongInput(f"{definition.name}: key {bad[0]} does not fit the types of its columns, {kinds_told}")
+            raise WrongInput(f"{definition.name}: key {bad[0]!r} does not fit the types of its columns, {kinds_told}")
         columns = [f"{expression} AS {quoted(name)}" for expression, name in zip(keys, definition.key_types, strict=True)]
         connection.execute(f"COPY (SELECT {', '.join([*columns, *measures])} FROM {kept}) TO {literal(str(rows))} (FORMAT parquet)")
         sums = "".join(f", coalesce(sum({quoted(f'm_{name}')}), 0)" for name in [ROWS, *additive])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -17,6 +18,7 @@ from recon.intake.sources.receive import fresh, is_wanted, receive
 from recon.intake.sources.site import Intake
 from recon.intake.sources.standing import Standing, files_from, in_order, is_stopped, standing_of, stopped
 from recon.intake.sources.tracking import OPEN, Tracked
+from recon.intake.sources.used import reported
 from recon.model.progress import Progress, silent
 from recon.model.windows import name_of
 
@@ -63,16 +65,20 @@ def deliver(intake: Intake, location: str, progress: Progress = silent) -> Deliv
     """Takes every new or changed file of an inbox to its window. ``location``: see recon.intake.sources.site.Intake.inbox.
 
     A source with a mistake takes no file; the others do. Raises WrongUsage where the folder is missing, or no source is left."""
-    inbox, found = intake.inbox(location), Delivered()
-    _refuse_no_sources(intake)
-    unchanged: list[Item] = []
-    while items := inbox.items():
-        unchanged += _receive(intake, inbox, items, found, progress)
-        if not isinstance(inbox, QueueInbox):
-            break
-    process_open(intake, found, progress)
-    if unchanged and (rejected := intake.tracking.uncorrected()):
-        found.rejected = files_from(unchanged, rejected, intake.tracking.digests())
+    found = Delivered()
+    with reported(intake, location, found.files, found.failed) as delivery:
+        inbox = intake.inbox(location)
+        _refuse_no_sources(intake)
+        unchanged: list[Item] = []
+        while items := inbox.items():
+            unchanged += _receive(intake, inbox, items, found, progress)
+            if not isinstance(inbox, QueueInbox):
+                break
+            delivery.items += items
+        standing = standing_of(intake)
+        _process_all(intake, standing, in_order(intake, standing), found, progress)
+        if unchanged and (rejected := intake.tracking.uncorrected()):
+            found.rejected = files_from(unchanged, rejected, intake.tracking.digests())
     return found
 
 
@@ -113,6 +119,11 @@ def process_open(intake: Intake, found: Delivered, progress: Progress = silent) 
     a mistake stay as they are."""
     standing = standing_of(intake)
     todo = in_order(intake, standing)
+    with reported(intake, None, found.files, found.failed) if todo else nullcontext():  # most looks find nothing to do
+        _process_all(intake, standing, todo, found, progress)
+
+
+def _process_all(intake: Intake, standing: Standing, todo: Sequence[Tracked], found: Delivered, progress: Progress) -> None:
     for number, file in enumerate(todo):
         progress("convert", file.shown, number / len(todo))
         if file.source in intake.broken:
