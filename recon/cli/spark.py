@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 import time
 from collections.abc import Sequence
@@ -24,8 +25,11 @@ from recon.engines.spark.session import open_session
 from recon.errors import ReconError
 from recon.operations.packaging import wheels
 from recon.operations.packaging.spark_zip import _SCRIPT, _ZIP, package
+from recon.telemetry import logs
 from recon.transformations.run import carry_out, read_request
 from recon.transformations.site import Site
+
+_LOG = logging.getLogger("recon.cli")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     packing.add_argument("--python", default="3.11", metavar="3.x", help="Python version of these machines; default: %(default)s")
     given = parser.parse_args(arguments)
     try:
+        logs.set_up()
         match given.command:
             case "run":
                 return run(given.config, given.first, given.last)
@@ -61,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case _:
                 return package(given.out, given.wheels, given.python)
     except ReconError as error:
-        print(f"recon: {error}", file=sys.stderr)
+        logs.complain(_LOG, str(error))
         return error.exit_status
 
 
@@ -75,7 +80,7 @@ def run(config: Path, first: str | None = None, last: str | None = None) -> int:
     report.took("session", session_s)
     print(json.dumps(asdict(report)))
     for window, reason in report.bad.items():
-        print(f"recon: left out: {reason if window in reason else f'window {window}: {reason}'}", file=sys.stderr)
+        logs.complain(_LOG, f"left out: {reason if window in reason else f'window {window}: {reason}'}")
     return 1 if report.bad else 0
 
 

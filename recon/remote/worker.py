@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
+import logging
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from recon.state.timeline import Timeline
 from recon.storage.open import open_for, open_store
 from recon.telemetry import logs
 
+_LOG = logging.getLogger("recon.remote")
 Tell = Callable[[str], None]
 
 
@@ -65,7 +65,7 @@ def _result(config: Config, request: StageRequest, tell: Tell) -> StageResult:
     except ReconError as failed:
         error = failed
     except Exception as failed:
-        traceback.print_exc(file=sys.stderr)
+        logs.unexpected(_LOG, request.stage, failed)
         error = _foreign(failed)
     return StageResult(numbers, asdict(work.report) if work else {}, error)
 

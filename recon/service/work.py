@@ -5,6 +5,7 @@ It is forked from a process that has these modules loaded. It leads a process gr
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import resource
@@ -13,7 +14,6 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -36,7 +36,6 @@ from recon.service.results import RESULTS, Made
 from recon.service.site import OpenReaders, Service
 from recon.service.submissions import CERTIFICATE, UPLOAD, Lost, NoPlace, Problem, Refused, Submission, ToldToEnd, problem_in
 from recon.storage.port import NotFound
-from recon.storage.redact import redacted
 from recon.telemetry import logs
 from recon.transformations.inputs.files import Found, Scratch, found_files
 from recon.transformations.inputs.opening import Fetch
@@ -46,6 +45,7 @@ from recon.transformations.request.model import Request
 from recon.transformations.run import asked_of, carry_out, digest_of, tables_of
 from recon.transformations.site import Site
 
+_LOG = logging.getLogger("recon.requests")
 PROGRESS_S = 1.0
 """Between two notes of progress."""
 SILENT_S = LEASE.total_seconds() - BEAT_S
@@ -259,7 +259,7 @@ def _end(service: Service, job: Job, error: BaseException) -> None:
             code = "wrong-request" if isinstance(error, WrongUsage) else "wrong-input" if isinstance(error, WrongInput) else "internal"
             claims.failed(one, problem_in(reason, code), reason)
         else:
-            print(redacted("".join(traceback.format_exception(error))), file=sys.stderr, flush=True)
+            logs.unexpected(_LOG, "the request failed", error)
             claims.failed(one, Problem("internal"), f"a fault of the service; its log names request {one.name}")
     except Lost:
         return

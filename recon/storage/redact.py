@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable
@@ -51,8 +52,20 @@ def shareable_lines(lines: Iterable[str], most: int) -> list[str]:
 
 
 def _shareable(line: str) -> str | None:
+    if line.startswith("{"):
+        line = _of_json(line)
     if _OWN.match(line):  # written to be shown: it names files, lines and columns
         return redacted(line)[:LINE_LENGTH_MAX]
     if not (_LEVELS.match(line) or _ERRORS.match(line) or _ENDED.match(line)):
         return None
     return shareable(line)
+
+
+def _of_json(line: str) -> str:
+    """A warning or an error that Recon has logged as JSON, as the line that it is in a text log; "" for any other JSON."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return ""
+    own = isinstance(record, dict) and str(record.get("logger", "")).startswith("recon.")
+    return f"recon: {record.get('message', '')}" if own and record.get("level") in ("WARNING", "ERROR", "CRITICAL") else ""

@@ -100,6 +100,23 @@ def environment() -> dict[str, str]:
     return {CARRIED: json.dumps(found)} if found else {}
 
 
+def unexpected(log: logging.Logger, what: str, error: BaseException) -> None:
+    """Reports an error that is a bug, or another library's, on standard error: with its traceback, or as JSON, where that is on."""
+    if on():
+        log.error("%s: unexpected %s", what, type(error).__name__, exc_info=error)
+    else:
+        print(redacted("".join(traceback.format_exception(error))), file=sys.stderr, flush=True)
+
+
+def complain(log: logging.Logger, text: str, shown_as: str = "recon: ") -> None:
+    """Reports an error by its message: a line on standard error that begins with ``shown_as``, or JSON, where that is on."""
+    if os.environ.get(LOG) == "json":
+        set_up()
+        log.error("%s", text)
+    else:
+        print(f"{shown_as}{text}", file=sys.stderr, flush=True)
+
+
 class JsonLines(logging.Formatter):
     """One JSON object per record: ``time``, ``level``, ``logger``, ``message``, the fields, ``error`` and ``traceback`` of an exception. A
     traceback has files and lines, not the text of the exception, which may quote an event."""

@@ -10,10 +10,9 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import isqrt
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -135,13 +134,40 @@ def _good(results: Sequence[Any]) -> list[Any]:
     return list(results)
 
 
-def _logged(what: str, log: Mapping[str, Any], task: Callable[[Iterable[Any]], Iterator[Any]], items: Iterable[Any]) -> Iterator[Any]:
-    """The results of a task, whose logs have the fields of the driver's (``log``), the number of the task and its attempt."""
+@dataclass(frozen=True)
+class Logged:
+    """A task over batches of rows, whose logs have the fields of the driver's, as they are when this is made. ``what``: its name."""
+
+    what: str
+    task: Callable[[Iterator[Any]], Iterator[Any]]
+    log: Mapping[str, Any] = field(default_factory=logs.carried)
+
+    def __call__(self, batches: Iterator[Any]) -> Iterator[Any]:
+        with _fields_of_task(self.log):
+            try:
+                yield from self.task(batches)
+            except Exception as error:
+                if logs.on():
+                    _LOG.error("%s: failed: %s", self.what, type(error).__name__, exc_info=error)
+                raise
+            if logs.on():
+                _LOG.info("%s: a part is done", self.what)
+
+
+@contextmanager
+def _fields_of_task(log: Mapping[str, Any]) -> Iterator[None]:
+    """The fields of the driver's logs, the number of the task and its attempt."""
     from pyspark import TaskContext
 
     here = TaskContext.get()
     number, attempt = (None, None) if here is None else (here.partitionId(), here.attemptNumber() + 1)
     with logs.continued(log, task=number, attempt=attempt):
+        yield
+
+
+def _logged(what: str, log: Mapping[str, Any], task: Callable[[Iterable[Any]], Iterator[Any]], items: Iterable[Any]) -> Iterator[Any]:
+    """The results of a task, whose logs have the fields of the driver's (``log``), the number of the task and its attempt."""
+    with _fields_of_task(log):
         for result in task(items):
             if logs.on():
                 _LOG.info("%s: %s", what, f"failed: {type(result.error).__name__}" if isinstance(result, _Failed) else "a part is done")
@@ -158,9 +184,9 @@ def _carry_out(config: Config, function: Callable[..., Any], sent: Broadcast[Any
             yield _Failed(error)
         except Exception as error:
             failure = blamed(error, "a task of Spark failed")
+            logs.unexpected(_LOG, "a task failed", error)
             if not isinstance(failure, WrongInput):
                 raise  # Spark retries the task, perhaps on another machine
-            traceback.print_exc()
             yield _Failed(failure)
 
 

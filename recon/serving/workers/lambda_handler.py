@@ -6,8 +6,8 @@ share, attempt and outcome; never another part of an event, nor a part of a reco
 
 from __future__ import annotations
 
+import logging
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
@@ -19,6 +19,7 @@ from recon.storage.port import ObjectStore
 from recon.telemetry import logs
 
 logs.set_up()
+_LOG = logging.getLogger("recon.workers")
 
 
 class Context(Protocol):
@@ -40,9 +41,10 @@ def handler(event: object, context: Context) -> dict[str, Any]:
             served = serve(store, request, load, _remaining_s(context, request.limit_s), f"lambda-{context.aws_request_id}")
             log_share(served)
     except ReconError as error:
-        print(f"recon worker: refused or cut short: {error}", file=sys.stderr)
+        logs.complain(_LOG, f"refused or cut short: {error}", "recon worker: ")
         return {"outcome": "refused", "reason": str(error)}
-    print(f"recon worker: share {served.share}, attempt {served.attempt}: {served.outcome} after {served.rows} rows")
+    if not logs.on():
+        print(f"recon worker: share {served.share}, attempt {served.attempt}: {served.outcome} after {served.rows} rows")
     return asdict(served)
 
 

@@ -14,7 +14,8 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -184,21 +185,31 @@ def _go_through(share: ShareBody, attempt: Attempt, load: Load, beat: Callable[[
 def main(load: Load | None = None) -> int:
     """Serves the event on stdin in a process of its own. Returns the exit status: 0 unless the share failed."""
     try:
-        event = event_of(json.loads(sys.stdin.read(EVENT_LENGTH_MAX)), os.environ)
+        with _complaining():
+            event = event_of(json.loads(sys.stdin.read(EVENT_LENGTH_MAX)), os.environ)
         end = time.monotonic() + event.limit_s
         logs.set_up()
-        with logs.continued(event.log, share=event.share, attempt=event.attempt):
+        with logs.continued(event.log, share=event.share, attempt=event.attempt), _complaining():
             store = store_of(event.store, os.environ)
             served = serve(store, event, load or loading(store), lambda: end - time.monotonic(), f"process-{os.getpid()}")
             log_share(served)
     except ReconError as error:
-        print(f"recon worker: {error}", file=sys.stderr)
         return error.exit_status
     except ValueError:
-        print("recon worker: stdin holds no event; index workers are started by 'recon run'", file=sys.stderr)
+        logs.complain(_LOG, "stdin holds no event; index workers are started by 'recon run'", "recon worker: ")
         return 2
     print(json.dumps(asdict(served)))
     return 1 if served.outcome == "failed" else 0
+
+
+@contextmanager
+def _complaining() -> Iterator[None]:
+    """Reports an error of the block on standard error, and raises it."""
+    try:
+        yield
+    except ReconError as error:
+        logs.complain(_LOG, str(error), "recon worker: ")
+        raise
 
 
 def log_share(served: ShareResult) -> None:

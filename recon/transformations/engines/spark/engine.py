@@ -14,7 +14,7 @@ from recon import errors
 from recon.config.settings import Engine as Settings
 from recon.engines.spark.partition import parted
 from recon.engines.spark.session import open_session
-from recon.engines.spark.tasks import telling
+from recon.engines.spark.tasks import Logged, telling
 from recon.errors import ConnectionLost, ReconError
 from recon.storage import parquet
 from recon.transformations.engines.duckdb import DuckDB
@@ -73,7 +73,7 @@ class Spark:
         schema = self._driver.schema(f"SELECT *, CAST(0 AS INTEGER) AS {PART}, {marked} FROM {table.relation}")
         parts = [] if opened.apart else [replace(part) for part in opened.parts]
         fresh = replace(opened, files=opened.files if opened.apart else [], parts=parts)
-        reading = Reading(fresh, schema, self._settings.memory_limit)
+        reading = Logged("read", Reading(fresh, schema, self._settings.memory_limit))
         count = len(opened.files if opened.apart else parts)
         places = self._session.range(0, count, 1, count)
         with self._failing("read"):
@@ -154,7 +154,7 @@ class Spark:
         pieces, frame = self._pieces.new(), self._frame(found)
         with self._failing("write"):
             parts = frame.repartitionByRange(self._slices, ORDER).sortWithinPartitions(ORDER)
-            places = [row.path for row in sorted(parts.mapInArrow(Writing(pieces), "number INT, path STRING").collect())]
+            places = [row.path for row in sorted(parts.mapInArrow(Logged("write", Writing(pieces)), "number INT, path STRING").collect())]
         if not places:
             return f"SELECT * EXCLUDE ({ORDER}) FROM ({found}) LIMIT 0"
         folder = Path(tempfile.mkdtemp(dir=self._scratch))
@@ -256,7 +256,7 @@ class Spark:
         """The result of a SELECT in each partition of rows of some relations. ``beside``: see ``Step``."""
         kinds = {name: self._driver.columns_of(name) for name in frames}
         relations = tuple((name, ", ".join(f"{one} {kinds[name][one]}" for one in frame.columns)) for name, frame in frames.items())
-        return rows.mapInArrow(Step(select, relations, schema, self._settings.memory_limit, beside), _spark(schema))
+        return rows.mapInArrow(Logged("transform", Step(select, relations, schema, self._settings.memory_limit, beside)), _spark(schema))
 
     def _numbered(self, found: Numbered) -> DataFrame:
         from pyspark.sql.functions import col, spark_partition_id
@@ -276,7 +276,7 @@ class Spark:
         kept = [name for name in ranged.columns if not re.fullmatch(r"o\d+", name)]
         fields = [f"`{one.name}` {one.dataType.simpleString()}" for one in ranged.select(*kept).schema.fields[:-1]]
         fields.insert(found.place, f"`{found.name}` bigint")
-        return ranged.select(*kept).mapInArrow(Numbering(before, found.place, found.name), ", ".join(fields))
+        return ranged.select(*kept).mapInArrow(Logged("number", Numbering(before, found.place, found.name)), ", ".join(fields))
 
     def _keep(self, frame: DataFrame) -> DataFrame:
         """Persists what is read twice, until the session ends."""
