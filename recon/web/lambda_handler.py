@@ -17,11 +17,13 @@ from urllib.parse import quote
 
 from recon.api import Reconciliation
 from recon.errors import WrongUsage
+from recon.telemetry import logs
 from recon.web.app import application
 from recon.web.guard import App, Receive, Scope, Send
 from recon.web.metrics import Metrics
 from recon.web.site import Site
 
+logs.set_up()
 CONFIG_VARIABLE = "RECON_CONFIG"
 
 

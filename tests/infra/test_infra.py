@@ -126,6 +126,7 @@ def test_the_worker_is_the_deployable_handler_with_a_dead_letter_queue(stack: St
     assert worker["Environment"]["Variables"] == {
         "RECON_STORE": stack.outputs["Store"],
         "RECON_TABLE": stack.outputs["Table"],
+        "RECON_LOG": "json",
     }
     assert worker["Role"] == stack.outputs["IndexWorkerRoleArn"]
     reserved = RESOURCES["IndexWorker"]["Properties"]["ReservedConcurrentExecutions"]

@@ -46,7 +46,7 @@ def test_every_call_goes_to_the_function_of_the_zip(stack: Stack) -> None:
     assert {one["ApiId"]["Ref"] for one in (integration, route, stage)} == {"ServiceApi"}
     told = boto3.client("lambda", region_name=REGION).get_function(FunctionName=stack.ids["ServiceFunction"])["Configuration"]
     assert told["Handler"] == FUNCTIONS["service"].handler
-    assert told["Environment"]["Variables"] == {CONFIG_VARIABLE: "/var/task/recon.yaml"}
+    assert told["Environment"]["Variables"] == {CONFIG_VARIABLE: "/var/task/recon.yaml", "RECON_LOG": "json"}
     assert told["Timeout"] * 1000 < integration["TimeoutInMillis"]
     assert RESOURCES["ServiceFunction"]["Properties"]["VpcConfig"]["SecurityGroupIds"] == [{"Ref": "ClientGroup"}]
     (allowed,) = json.loads(boto3.client("lambda", region_name=REGION).get_policy(FunctionName=stack.ids["ServiceFunction"])["Policy"])[
