@@ -15,6 +15,7 @@ from recon.api import Reconciliation
 from recon.config import Config
 from recon.errors import TryAgain, WrongUsage
 from recon.service.figures import figures
+from recon.service.submissions import ENDED
 from recon_assets.reporting import tag
 from recon_assets.retries import COMPUTE, errors_as_failures
 
@@ -22,7 +23,8 @@ DAYS = 7
 LEVEL = "service_level"
 TARGET = 0.999
 """The share of good requests that are to be done within their latency."""
-_ENDED = re.compile(r"request (?P<name>[0-9a-f]{32}): (?P<state>\w+)")
+_LISTED_MAX = 50
+ENDED_LINE = re.compile(rf"request (?P<name>[0-9a-f]{{32}}): (?P<state>{'|'.join(ENDED)})\b(?:: )?(?P<why>.*)")
 _STOP_S = 40
 
 
@@ -55,7 +57,9 @@ def service_assets(config: Config) -> list[dg.AssetsDefinition]:
         owners=[f"team:{config.name}"],
         kinds={"duckdb"},
         tags={"recon/reconciliation": config.name},
-        description="Requests of the transformation service. A run carries out what waits for up to a minute, or one large request.",
+        description="Requests of the transformation service. A run carries out what waits for up to a minute, or one large request. "
+        "`recon requests list` shows them with their owners, `recon requests show NAME` what happened to one. "
+        "Times are seconds from arrival to end; those in the queue and of the run are parts of them. Cost is an estimate.",
     )
     def requests(context: dg.AssetExecutionContext, config: Work) -> Iterator[dg.MaterializeResult[None]]:
         tag(context)
@@ -68,21 +72,22 @@ def service_assets(config: Config) -> list[dg.AssetsDefinition]:
     return [requests]
 
 
-def work(context: dg.AssetExecutionContext, path: Path, config: Work) -> dict[str, str]:
-    """Runs a worker in a process of its own, which has loaded only what requests need. Returns the requests that ended in it, with states.
+def work(context: dg.AssetExecutionContext, path: Path, config: Work) -> dict[str, tuple[str, str]]:
+    """Runs a worker in a process of its own, which has loaded only what requests need. Returns the requests that ended in it, with state
+    and reason.
 
     A run that is ended in the UI stops the worker, which hands back what it cannot finish."""
     chosen = ["--only", config.only, "--idle", "10"] if config.only else ["--lane", "small", "--for", str(config.seconds), "--idle", "5"]
     command = [sys.executable, "-m", "recon.cli", "requests", "work", "--config", str(path), *chosen]
-    ended: dict[str, str] = {}
+    ended: dict[str, tuple[str, str]] = {}
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)  # noqa: S603
     assert process.stdout is not None
     try:
         for line in process.stdout:
             context.log.info(line.rstrip())
-            if (found := _ENDED.match(line)) is not None:
-                ended[found["name"]] = found["state"]
+            if (found := ENDED_LINE.match(line)) is not None:
+                ended[found["name"]] = found["state"], found["why"]
         if status := process.wait():
             kind = WrongUsage if status == WrongUsage.exit_status else TryAgain
             raise kind(f"the worker ended with status {status}; its lines are in this run's log")
@@ -108,13 +113,13 @@ def _verdict(key: dg.AssetKey, found: Mapping[str, Any]) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(passed=passed, check_name=LEVEL, asset_key=key, severity=dg.AssetCheckSeverity.WARN, description=said)
 
 
-def metadata(found: Mapping[str, Any], ended: Mapping[str, str]) -> dict[str, Any]:
+def metadata(found: Mapping[str, Any], ended: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
     """What the UI shows. ``found``: see recon.service.figures. ``ended``: the requests of this run."""
     shown: dict[str, Any] = {
         "ended_in_this_run": len(ended),
         "waiting": sum(found["waiting"].values()),
         "running": sum(found["running"].values()),
-        "days": found["days"],
+        "figures_of_days": found["days"],
         "good_requests": found["good"],
         "problems": ", ".join(f"{many:,} {code}" for code, many in found["codes"].items()) or "none",
         **{
@@ -127,8 +132,17 @@ def metadata(found: Mapping[str, Any], ended: Mapping[str, str]) -> dict[str, An
     if found["availability"] is not None:
         shown["availability"] = found["availability"]
     if ended:
-        shown["requests"] = ", ".join(f"{name} {state}" for name, state in list(ended.items())[:50])
+        shown["requests"] = _table(("request", "state", "why"), _requests(ended))
     return shown
+
+
+def _requests(ended: Mapping[str, tuple[str, str]]) -> Iterator[tuple[str, str, str]]:
+    """The requests of a run, those that were not done first."""
+    ordered = sorted(ended.items(), key=lambda one: one[1][0] == "done")
+    for name, (state, why) in ordered[:_LISTED_MAX]:
+        yield name, state, why.replace("|", "\\|")
+    if len(ended) > _LISTED_MAX:
+        yield f"and {len(ended) - _LISTED_MAX:,} more; 'recon requests list' has all", "", ""
 
 
 _TIMES = ("requests", "done", "p50 s", "p95 s", "p99 s", "queue p50 s", "run p50 s")
@@ -143,7 +157,7 @@ def _times(name: str, each: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _use(name: str, each: Mapping[str, Any]) -> tuple[str, ...]:
     engines = ", ".join(each["engines"])
-    return name, f"{each['rows_in']:,}", f"{each['bytes_in'] / 10**6:,.1f}", engines, f"{each['cpu_s']:,.1f}", f"${each['cost']}"
+    return name, f"{each['rows_in']:,}", f"{each['bytes_in'] / 10**6:,.3f}", engines, f"{each['cpu_s']:,.1f}", f"${each['cost']}"
 
 
 def _table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> dg.MarkdownMetadataValue:

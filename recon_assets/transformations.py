@@ -1,11 +1,8 @@
 """The transformations of a reconciliation as assets, one per request in ``transformations/``. Materializing one carries out its request."""
 
-import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +12,19 @@ from recon.api import Reconciliation
 from recon.config import Config, yaml_file
 from recon.errors import WrongUsage
 from recon.storage.roles import role_of
-from recon.transformations.formulas.tree import ERRORS
 from recon.transformations.request.files import S3
 from recon.transformations.request.model import Request
 from recon.transformations.run import request_in
 from recon_assets.aggregations import aggregation_key
 from recon_assets.assets import asset_key
-from recon_assets.intake_metadata import masked
 from recon_assets.reporting import tag
 from recon_assets.retries import COMPUTE, errors_as_failures
+from recon_assets.transformation_metadata import errors_of, logged_progress, metadata, place_of, verdict
 
 FOLDER = "transformations"
 ROLE = "pipeline"
 """The stage whose AWS role it has: it reads the store and the warehouse."""
 NO_ERRORS = "no_errors"
-_PREVIEW_ROWS, _PREVIEWS_MAX, _NAMED_MAX = 5, 5, 20
 _KINDS_MAX = 2
 """Formats that are shown as kinds: Dagster takes three kinds of an asset, and one is the engine."""
 _NAME = re.compile(r"[A-Za-z0-9_]+\Z")
@@ -64,7 +59,7 @@ def transformation_key(config: Config, name: str) -> dg.AssetKey:
 
 def transformation_assets(config: Config, requests: Requests, pool: str | None = None) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     """One asset per request, and one for each of their input files, which Dagster does not make."""
-    made = {_place(path, output.path): name for name, (path, request) in requests.good.items() for output in request.outputs}
+    made = {place_of(path, output.path): name for name, (path, request) in requests.good.items() for output in request.outputs}
     files: dict[str, dg.AssetKey] = {}
     assets: list[dg.AssetsDefinition | dg.AssetSpec] = []
     for name, (path, request) in requests.good.items():
@@ -86,10 +81,6 @@ def transformations_job(config: Config, requests: Requests) -> Any:
     )
 
 
-def _place(request: Path, path: str) -> str:
-    return path if path.startswith(S3) else str((request.parent / path).resolve())
-
-
 def _upstream(
     config: Config, path: Path, request: Request, made: Mapping[str, str], files: dict[str, dg.AssetKey]
 ) -> Iterator[dg.AssetKey]:
@@ -100,7 +91,7 @@ def _upstream(
         elif given.from_ is not None:
             yield asset_key(config.name, "stateful_artifacts")
         for named in given.path:
-            place = _place(path, named)
+            place = place_of(path, named)
             if place in made:
                 yield transformation_key(config, made[place])
             else:
@@ -134,16 +125,15 @@ def _asset(config: Config, name: str, path: Path, request: Request, deps: Sequen
         with errors_as_failures(context, COMPUTE), role_of(ROLE):
             # Its own certificate where the request names none, so that the figures are kept.
             file = request.certificate or f"certificates/{name}.json"
-            certificate = Reconciliation(config.path).transform(path, file, lambda _, what, share: context.log.debug(f"{share:.0%} {what}"))
-            found = _errors_of(certificate)
+            certificate = Reconciliation(config.path).transform(path, file, logged_progress(context))
             passed = dg.AssetCheckResult(
-                passed=not found,
+                passed=not errors_of(certificate),
                 check_name=NO_ERRORS,
                 asset_key=key,
                 severity=dg.AssetCheckSeverity.WARN,
-                description="; ".join(found[:_NAMED_MAX]) or "no errors",
+                description=verdict(certificate),
             )
-            yield dg.MaterializeResult(metadata=_metadata(path, request, certificate, file), check_results=[passed])
+            yield dg.MaterializeResult(metadata=metadata(path, request, certificate, file), check_results=[passed])
 
     return transformation
 
@@ -158,83 +148,3 @@ def _description(path: Path, request: Request) -> str:
 def _listed(names: Sequence[str]) -> str:
     *most, last = names
     return f"{', '.join(most)} and {last}" if most else last
-
-
-def _errors_of(certificate: Mapping[str, Any]) -> list[str]:
-    """``out/aged.csv: total: 3 #N/A, first in row 7``."""
-    return [
-        f"{output['path']}: {column}: {found['count']:,} {kind}, first in row {found['first_row']}"
-        for output in certificate["outputs"]
-        for column, kinds in output["errors"].items()
-        for kind, found in kinds.items()
-    ]
-
-
-def _metadata(path: Path, request: Request, certificate: Mapping[str, Any], file: str) -> dict[str, Any]:
-    """What the UI shows of a run. Values are masked, as everywhere in the UI; totals are not."""
-    outputs, kinds = certificate["outputs"], dict[str, int]()
-    for output in outputs:
-        for found in output["errors"].values():
-            for kind, counted in found.items():
-                kinds[kind] = kinds.get(kind, 0) + counted["count"]
-    shown: dict[str, Any] = {
-        "dagster/row_count": outputs[0]["rows"],
-        "outputs": dg.MetadataValue.md(_table(("file", "rows", "rejected", "errors", "totals"), map(_output, outputs))),
-        "operations": dg.MetadataValue.md(
-            _table(("no.", "operation", "table", "rows in", "rows out", "new errors"), map(_operation, certificate["operations"]))
-        ),
-        "inputs": dg.MetadataValue.md(_table(("input", "files", "rows", "errors", "totals"), map(_input, certificate["inputs"]))),
-        "errors": sum(kinds.values()),
-        "errors_by_kind": ", ".join(f"{count:,} {kind}" for kind, count in kinds.items()) or "none",
-        "as_of": certificate["as_of"],
-        "engine": certificate["engine"],
-    }
-    place = _place(path, file)
-    shown["certificate"] = place if place.startswith(S3) else dg.MetadataValue.path(place)
-    if preview := _previews(path, request):
-        shown["preview"] = dg.MetadataValue.md(preview)
-    return shown
-
-
-def _output(output: Mapping[str, Any]) -> tuple[str, ...]:
-    rejects = output.get("rejects", {})
-    return output["path"], f"{output['rows']:,}", f"{rejects.get('rows', 0):,}", _kinds(output["errors"]), _sums(output["sums"])
-
-
-def _operation(step: Mapping[str, Any]) -> tuple[str, ...]:
-    counts = (f"{step['rows_in']:,}", f"{step['rows_out']:,}")
-    return str(step["number"]), step["operation"], step["table"], *counts, _kinds(step["errors"])
-
-
-def _input(given: Mapping[str, Any]) -> tuple[str, ...]:
-    return given["input"], given["path"], f"{given['rows']:,}", _kinds(given["errors"]), _sums(given["sums"])
-
-
-def _kinds(errors: Mapping[str, Mapping[str, Any]]) -> str:
-    return "; ".join(f"{column}: {found['count']:,} {kind}" for column, kinds in errors.items() for kind, found in kinds.items())
-
-
-def _sums(sums: Mapping[str, str]) -> str:
-    return "; ".join(f"{column} {Decimal(total):,}" for column, total in islice(sums.items(), _NAMED_MAX))
-
-
-def _previews(path: Path, request: Request) -> str:
-    """The first rows of each output, under its name where there are several."""
-    found = {output.path: _preview(_place(path, output.path), output.kind) for output in request.outputs}
-    shown = [(name, table) for name, table in found.items() if table][:_PREVIEWS_MAX]
-    return "\n\n".join(table if len(request.outputs) == 1 else f"`{name}`\n\n{table}" for name, table in shown)
-
-
-def _preview(place: str, kind: str) -> str:
-    """The first rows of an output in text, masked but for errors; "" for any other."""
-    if place.startswith(S3) or kind not in ("csv", "tsv"):
-        return ""
-    with Path(place).open(encoding="utf-8", newline="") as file:
-        rows = list(islice(csv.reader(file, delimiter="\t" if kind == "tsv" else ","), _PREVIEW_ROWS + 1))
-    return _table(rows[0], ([value if value in ERRORS else masked(value) for value in row] for row in rows[1:])) if rows else ""
-
-
-def _table(heading: Sequence[str], rows: Any) -> str:
-    """Markdown."""
-    lines = [heading, ["---"] * len(heading), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line[:_NAMED_MAX]) + " |" for line in lines)

@@ -46,7 +46,7 @@ Say = Callable[[str], None]
 
 @dataclass
 class _Running:
-    """A request with its process. ``why``: the process was told to end."""
+    """A request with its process. ``why``: the process was told to end. ``said``: number of the last event that was reported."""
 
     one: Submission
     process: BaseProcess
@@ -56,6 +56,7 @@ class _Running:
     why: Why | None = None
     kill_at: float = float("inf")
     memory: int = field(default=0)
+    said: int = field(default=0)
 
 
 class Worker:
@@ -140,6 +141,16 @@ class Worker:
             if each.why is None:
                 with suppress(OSError):  # it has ended
                     each.alive.send_bytes(b"1")
+        self._say_how_far()
+
+    def _say_how_far(self) -> None:
+        """Says what the one request of a worker for one does now, where that is new."""
+        for each in self._running if self._only is not None else ():
+            last = self._service.requests.last_event(each.one)
+            if last is not None and last.id != each.said and last.state == "running":
+                each.said = last.id
+                share = "" if last.share is None else f" ({last.share}% of the request is done)"
+                self._say(f"request {each.one.name}: {last.state}: {last.what}{share}")
 
     def _remove_overdue(self) -> None:
         with dead_workers() as names:
@@ -173,6 +184,8 @@ class Worker:
             return False
         folder = self._scratch / f"{one.name}-{one.worker[-8:]}"
         ours, theirs = multiprocessing.Pipe(duplex=False)
+        if self._only is not None:
+            self._say(f"request {one.name}: running: try {one.tries}")
         try:
             folder.mkdir()
             # The reader is the process's; the writer closes when this worker ends, however it ends.

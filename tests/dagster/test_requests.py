@@ -10,6 +10,7 @@ import service_site as s
 from jobs.build import build_definitions
 from recon.service.claims import Claims
 from recon.service.submissions import Holder, Problem
+from recon_assets.service import ENDED_LINE
 
 JOB = "orders_requests"
 
@@ -44,6 +45,18 @@ def test_a_run_carries_out_what_waits(tmp_path: Path) -> None:
     assert (shown["ended_in_this_run"].value, shown["availability"].value, shown["problems"].value) == (2, 1.0, "1 wrong-request")
     assert "| up to 64 KB | 2 | 1 |" in str(shown["times_by_size"].value)
     assert "| finance | 2 | 1 |" in str(shown["times_by_owner"].value)
+    rows = str(shown["requests"].value).splitlines()[2:]
+    assert rows[0].startswith(f"| {wrong.name} | failed | operation 1 (group): column 'bb' is not in 't'")
+    assert rows[1:] == [f"| {one.name} | done |  |"]
+
+
+def test_only_the_line_of_an_end_counts_as_one() -> None:
+    name = "0123456789abcdef" * 2
+    lines = ("no process could be started for it", "its worker gave no sign of life", "running: 3 group", "donec")
+    assert not any(ENDED_LINE.match(f"request {name}: {line}") for line in lines)
+    found = ENDED_LINE.match(f"request {name}: dead: the disk is full")
+    assert found is not None
+    assert (found["state"], found["why"]) == ("dead", "the disk is full")
 
 
 def test_nothing_is_shown_of_the_service_level_before_a_good_request_ended(tmp_path: Path) -> None:

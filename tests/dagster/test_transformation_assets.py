@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,10 @@ from small_reconciliation import made as reconciled
 
 from jobs.build import build_definitions
 from recon.api import Reconciliation
+from recon.config import yaml_file
 from recon.errors import WrongInput, WrongUsage
+from recon.transformations.run import request_in
+from recon_assets.transformation_metadata import metadata, verdict
 
 BALANCES = """\
 inputs:
@@ -85,18 +90,46 @@ def test_a_materialization_has_figures_a_masked_preview_and_a_check_that_warns_o
     assert balances["dagster/row_count"].value == 2, "A0 and B, up to the first window"
     assert (balances["errors"].value, balances["errors_by_kind"].value) == (1, "1 #N/A")
     assert "| 1 | vlookup | orders | 2 | 2 | name: 1 #N/A |" in balances["operations"].value
-    assert balances["preview"].value.splitlines()[2:] == ["| x0 | xxx | xxxxx | 00.00 |", "| x | #N/A | xxxxx | 0.00 |"]
-    assert "| ../out/orders.csv | 2 | 0 | name: 1 #N/A | balance 10.50 |" in balances["outputs"].value
+    assert "Letters are shown as x, digits as 0" in balances["preview"].value.splitlines()[0]
+    assert balances["preview"].value.splitlines()[4:] == ["| x0 | xxx | xxxxx | 00.00 |", "| x | #N/A | xxxxx | 0.00 |"]
+    assert "| ../out/orders.csv | 2 | 0 | 1 |" in balances["outputs"].value
+    assert balances["output_file"].value == str(site / "out" / "orders.csv")
+    assert "| ../out/orders.csv | balance | 10.50 |" in balances["totals"].value
+    assert "| ../out/orders.csv | name | #N/A | 1 | 2 |" in balances["errors_by_column"].value
     assert balances["certificate"].value == str(site / "transformations" / "certificates" / "balances.json")
     two = shown["by_status"]["preview"].value
-    assert two.startswith("`../out/by-status.csv`\n\n| status | orders |")
+    assert "\n\n`../out/by-status.csv`\n\n| status | orders |" in two
     assert "`../out/by-status.txt`\n\n| status | orders |" in two
     assert shown["by_status"]["certificate"].value == str(site / "out" / "by-status.json")
     assert json.loads((site / "out" / "by-status.json").read_text())["outputs"][0]["rows"] == 1
     warning = checks["balances"]
     assert (warning.passed, warning.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert "../out/orders.csv: name: 1 #N/A, first in row" in str(warning.description)
+    assert "IFNA or IFERROR" in str(warning.description)
     assert checks["by_status"].passed
+
+
+def test_what_is_left_out_of_a_page_is_counted_and_rejected_rows_are_named(site: Path, tmp_path: Path) -> None:
+    names = [f"m{number}" for number in range(30)]
+    (tmp_path / "wide.csv").write_text(f"a,{','.join(names)}\nx,{','.join('1.00' for _ in names)}\ny,{','.join('x' for _ in names)}\n")
+    types = ", ".join(f'{name}: "decimal(18,2)"' for name in names)
+    path = tmp_path / "wide.yaml"
+    path.write_text(f"inputs: {{t: {{path: wide.csv, types: {{{types}}}}}}}\noutputs: [{{table: t, path: out.csv}}]\non_error: reject\n")
+    certificate = Reconciliation(site / "orders.yaml").transform(path)
+    shown = metadata(path, request_in(yaml_file.read(path)), certificate, "c.json")
+    assert "| out.csv | 1 | 1 | 30 |" in shown["outputs"].value
+    assert shown["rejects_file"].value == str(tmp_path / "out.csv.rejects.csv")
+    assert "| out.csv | and 10 more; the certificate has all |  |" in shown["totals"].value
+    assert shown["preview"].value.endswith("The first 8 of 31 columns.")
+    said = verdict(certificate)
+    assert "; and 10 more; the certificate has all; rejected rows: 1, in out.csv.rejects.csv; " in said
+
+
+def test_progress_is_in_the_log_that_the_page_of_a_run_shows(site: Path) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = carried_out(site, instance)
+        lines = [one.message for one in instance.all_logs(result.run_id) if int(one.level) >= logging.INFO]
+    assert any(re.search(r"read \S+ \(0% of the request is done\)", line) for line in lines), lines
 
 
 def test_a_mistake_is_a_failed_materialization_with_its_message(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,3 +47,15 @@ def test_a_request_of_an_upload_that_is_wrong(tmp_path: Path) -> None:
     assert (failed.state, failed.problem["code"], failed.problem["operation"], failed.tries) == ("failed", "wrong-request", 1, 1)
     assert "column 'bb' is not in 't'; did you mean 'b'?" in failed.reason
     assert s.now(service, right).state == "done"
+
+
+def test_a_worker_of_one_request_says_what_it_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recon.service.worker.BEAT_S", 0.0)
+    service = s.service_in(tmp_path)
+    (tmp_path / "in" / "sales.csv").write_text("a,b\nx,1.10\n")
+    one, _ = service.submit(s.holder(service), s.sums(f"{tmp_path}/in/sales.csv"))
+    lines = list[str]()
+    Worker(service, only=one.name, say=lines.append).work(for_s=60, idle_s=5)
+    assert lines[0] == f"request {one.name}: running: try 1"
+    assert lines[-1] == f"request {one.name}: done"
+    assert len(lines) == len(set(lines))

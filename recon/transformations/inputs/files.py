@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import glob
+import os
 import re
 import tempfile
 from collections.abc import Iterator
@@ -82,7 +83,7 @@ class Found:
             if (store.size(key), store.modified(key)) != before:
                 raise TryAgain(f"{self.shown} changed while it was read; run the same again")
         except NotFound:
-            raise WrongUsage(f"{self.shown}: there is no such object") from None
+            raise WrongUsage(f"{self.shown}: there is no such object; put it there, or correct the path") from None
         return local
 
     def digest(self) -> str:
@@ -133,7 +134,7 @@ def _in_folder(path: str, folder: Path) -> Iterator[Found]:
         yield from (Found(str(Path(path) / each), folder / path / each) for each in inside)
         return
     if not (folder / path).is_file():
-        raise WrongUsage(f"{folder / path}: there is no such file")
+        raise WrongUsage(f"{os.path.normpath(folder / path)}: there is no such file; put it there, or correct the path")
     yield Found(path, folder / path)
 
 
@@ -155,7 +156,7 @@ def _size(store: ObjectStore, path: str, key: str) -> int:
     try:
         return store.size(key)
     except NotFound:
-        raise WrongUsage(f"{path}: there is no such object") from None
+        raise WrongUsage(f"{path}: there is no such object; put it there, or correct the path") from None
 
 
 @dataclass
