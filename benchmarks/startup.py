@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -31,23 +32,28 @@ COMMANDS = {
     "recon breaks": ("-m", "recon.cli", "breaks"),
     "recon run, nothing to do": ("-m", "recon.cli", "run"),
 }
+FIRST_RUN = "recon run, first windows of a folder"
 
 
 def main() -> None:
     given = options(__doc__, times=10)
     with tempfile.TemporaryDirectory() as place:
-        folder = Path(place) / "orders"
+        folder, landed = Path(place) / "orders", Path(place) / "landed"
         for step in write_sample(folder):
+            if step.action == "run" and not landed.exists():
+                shutil.copytree(folder, landed)
             arguments = ["run"] if step.action == "run" else ["land", *step.files, "--window", step.window, "--close"]
             _call(("-m", "recon.cli", *arguments), folder)
-        taken: dict[str, list[tuple[float, float]]] = {name: [] for name in COMMANDS}
-        for _ in range(given.times):
+        taken: dict[str, list[tuple[float, float]]] = {name: [] for name in [*COMMANDS, FIRST_RUN]}
+        for number in range(given.times):
+            fresh = shutil.copytree(landed, Path(place) / f"landed{number}")
+            taken[FIRST_RUN].append(_call(("-m", "recon.cli", "run"), fresh))
             for name, arguments in COMMANDS.items():
                 taken[name].append(_call(arguments, folder))
     medians = {name: [round(statistics.median(column), 3) for column in zip(*each, strict=True)] for name, each in taken.items()}
-    print(f"{'median of ' + str(given.times):<28} wall s   CPU s")
+    print(f"{'median of ' + str(given.times):<38} wall s   CPU s")
     for name, (wall, cpu) in medians.items():
-        print(f"{name:<28} {wall:>6.2f} {cpu:>7.2f}")
+        print(f"{name:<38} {wall:>6.2f} {cpu:>7.2f}")
     machine = {"cores": os.cpu_count(), "python": platform.python_version(), "times": given.times}
     figures = {name: {"wall_s": wall, "cpu_s": cpu} for name, (wall, cpu) in medians.items()}
     write_figures(given.out, {**machine, "commands": figures})

@@ -19,6 +19,7 @@ from dagster._serdes import ConfigurableClassData
 
 from recon.database.locks import only_one
 from recon.errors import Damaged, TryAgain, WrongUsage
+from resources.migrations import migrations_read_once
 
 _BATCH, _BATCH_EVENTS = "DAGSTER_EVENT_BATCH_SIZE", 500
 """Environment variable: events that Dagster writes to its storage in one batch. Unset: it writes each event by itself."""
@@ -72,11 +73,11 @@ def quick_instance(configuration: Path) -> Iterator[dg.DagsterInstance]:
 
     It writes SQLite through ``fast_sqlite_storage``, and does not capture what the process prints, which would start four more
     processes per run."""
-    with storage_errors_in_one_line(configuration):
+    with storage_errors_in_one_line(configuration), migrations_read_once():
         instance = _made(prepared_home(configuration))
     batches = os.environ.setdefault(_BATCH, str(_BATCH_EVENTS))
     try:
-        with instance:
+        with instance, migrations_read_once():
             yield instance
     finally:
         if batches == str(_BATCH_EVENTS):

@@ -254,6 +254,16 @@ def test_help_and_look_ups_load_no_engine(here: Path) -> None:
         assert done.stderr == names
 
 
+def test_breaks_load_no_pandas_and_pyarrow_knows_of_a_pandas_that_is_loaded_later(here: Path) -> None:
+    code = (
+        "import sys; from recon.cli import main; main(['breaks']); loaded = 'pandas' in sys.modules\n"
+        "import pandas, pyarrow; missing = pyarrow.array(pandas.Series([1.5, float('nan')])).null_count\n"
+        "print(loaded, missing, len(pyarrow.array(['a']).to_pandas()), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=here, capture_output=True, text=True, check=True)
+    assert done.stderr == "False 1 1\n"
+
+
 def test_ctrl_c_ends_a_command_with_one_line(here: Path) -> None:
     code = (
         "import os, signal, sys, recon.api; from recon.cli import main\n"
