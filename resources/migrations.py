@@ -22,7 +22,7 @@ def migrations_read_once() -> Iterator[None]:
         folder = config.get_main_option("script_location")
         return known.get(folder) or known.setdefault(folder, read(config))
 
-    ScriptDirectory.from_config = from_config  # type: ignore[method-assign,assignment] # Dagster has no way to pass one
+    ScriptDirectory.from_config = from_config  # type: ignore[method-assign] # Dagster has no way to pass one
     try:
         yield
     finally:

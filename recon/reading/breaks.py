@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from recon.config import Config
 from recon.errors import WrongUsage
 from recon.exports.sheets import Book
-from recon.intake.corrections import PREFIX
+from recon.intake.manifests import CORRECTION
 from recon.model.moments import Upto
 from recon.reading.artifacts import columns_of, table_of
 from recon.reading.exports import check_format, write_rows
@@ -245,4 +245,4 @@ def _add_since(connection: duckdb.DuckDBPyConnection, scope: Scope, scratch: Pat
 def _corrections(store: ObjectStore, state: State, window: str) -> str:
     """SQL list of the numbers of a window's files that hold corrections."""
     files = reduced.read(store, state.windows[window].folder).files
-    return ", ".join(["-1", *(str(number) for number, file in enumerate(files) if str(file["name"]).startswith(PREFIX))])
+    return ", ".join(["-1", *(str(number) for number, file in enumerate(files) if str(file["name"]).startswith(CORRECTION))])

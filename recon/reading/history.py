@@ -14,7 +14,6 @@ import numpy as np
 
 from recon.config import Config
 from recon.config.form import form_of
-from recon.engines.duckdb.merge import merge_slice
 from recon.engines.duckdb.session import connect
 from recon.engines.port import Sources
 from recon.errors import Damaged, WrongInput
@@ -78,6 +77,8 @@ def _folded(
 ) -> pa.Table:
     """hi, lo, record of the keys in ``bounds``, by merging a few windows at a time. ``files``: as of ``files_then``."""
     import pyarrow as pa
+
+    from recon.engines.duckdb.merge import merge_slice
 
     records = pa.table({"hi": pa.array([], pa.uint64()), "lo": pa.array([], pa.uint64()), "record": pa.array([], pa.large_binary())})
     artifacts, events = files

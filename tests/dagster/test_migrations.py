@@ -26,7 +26,9 @@ def test_each_folder_of_migrations_is_read_once(monkeypatch: pytest.MonkeyPatch)
     before = ScriptDirectory.from_config(dagster)
     with migrations_read_once():
         once, again, other = (ScriptDirectory.from_config(config) for config in (dagster, dagster, own))
-    assert once is again and once is not before and other is not once
+    assert once is again
+    assert once is not before
+    assert other is not once
     assert once.as_revision_number("head") == before.as_revision_number("head")
     assert other.as_revision_number("head") == migrate.HEAD
     assert ScriptDirectory.from_config is read
