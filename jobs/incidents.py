@@ -17,9 +17,11 @@ from typing import Any
 import dagster as dg
 
 from jobs.failed_runs import failed_runs
+from jobs.late_aggregations import KeptAggregations, LateAggregations
 from jobs.next_block import seconds_of
 from jobs.quiet import Watch
 from jobs.sensors import TICK, TICK_S, Reasons, at_start, kept_in
+from recon.aggregations.runs.site import Aggregations
 from recon.config import Config
 from recon.database.open import is_there
 from recon.errors import ReconError
@@ -53,6 +55,8 @@ MANY = {
     "source_broken": "sources take no file",
     "source_late": "deliveries are late",
     "file_rejected": "files were rejected",
+    "aggregation_broken": "aggregations are disabled by a mistake",
+    "aggregation_late": "windows of aggregations are not loaded in time",
     "run_failed": "runs failed",
 }
 """Kind of incident → the words of a message about many of them."""
@@ -62,14 +66,14 @@ def incidents_sensor(config: Config, watch: Watch | None = None) -> dg.SensorDef
     """``<name>_incidents_sensor``; for a configuration with ``observability.webhook``. ``watch``: the store that it
     shares with other sensors."""
     shared = watch or Watch(config.name)
-    store, last = resource_key(config.name), Reasons()
+    store, last, kept = resource_key(config.name), Reasons(), KeptAggregations(config)
     database = database_key(config.name) if has_sources(config) else None
 
     @dg.sensor(
         name=f"{config.name}_incidents_sensor",
         minimum_interval_seconds=seconds_of(TICK, TICK_S),
         default_status=at_start(),
-        description="Reports failed runs, bad or short windows, late files and a late watermark to a webhook. Starts no runs.",
+        description="Reports failed runs, bad or short windows, late files, aggregations and watermarks to a webhook. Starts no runs.",
         required_resource_keys={store, *([database] if database else [])},
     )
     def evaluate(context: dg.SensorEvaluationContext) -> dg.SensorResult:
@@ -81,6 +85,7 @@ def incidents_sensor(config: Config, watch: Watch | None = None) -> dg.SensorDef
         look.at_store(opened)
         if site is not None:
             look.at_sources(site)
+            look.at_aggregations(kept.opened(site))
         look.at_runs()
         reason = look.report()
         last.log(context, reason)
@@ -116,6 +121,15 @@ class Look:
         with self._noting("database"):
             if is_there(self.config):
                 self.found("sources", of_sources(site.intake(self.config, "sensor"), self.now))
+
+    def at_aggregations(self, site: Aggregations) -> None:
+        if "database" in self.cursor.get("away", {}):
+            return  # that is said once
+        with self._noting("aggregations"):
+            if is_there(self.config):
+                late = LateAggregations(self.cursor.get("overdue", {}), self._lasting.get("aggregations", []))
+                self.found("aggregations", late.look(site, self.now))
+                self.cursor["overdue"] = late.seen
 
     def at_runs(self) -> None:
         with self._noting("runs"):

@@ -9,15 +9,21 @@ from pathlib import Path
 
 import dagster as dg
 
+from jobs.late_aggregations import KeptAggregations
 from jobs.next_block import seconds_of
 from jobs.quiet import Watch
 from jobs.sensors import TICK, TICK_S, Reasons, at_start
+from recon.aggregations.health import unloaded
+from recon.aggregations.runs.site import Aggregations
 from recon.config import Config
+from recon.database.open import is_there
 from recon.errors import ReconError
+from recon.intake.sources.folder import has_sources
 from recon.reading.breaks import by_status, matched_status
 from recon.reading.monitored import monitored
 from recon.state.timeline import State
 from recon.storage.port import ObjectStore
+from resources.database import database_key
 from resources.metrics_file import Money, text_of, write
 from resources.stores import resource_key
 
@@ -29,19 +35,21 @@ def monitoring_sensor(config: Config, watch: Watch | None = None) -> dg.SensorDe
     """``<name>_monitoring_sensor``; for a configuration with ``observability.metrics.file``. ``watch``: the store that it
     shares with other sensors."""
     shared = watch or Watch(config.name)
-    store, last, sums = resource_key(config.name), Reasons(), Sums(config)
+    store, last, sums, kept = resource_key(config.name), Reasons(), Sums(config), KeptAggregations(config)
+    database = database_key(config.name) if has_sources(config) else None
 
     @dg.sensor(
         name=f"{config.name}_monitoring_sensor",
         minimum_interval_seconds=seconds_of(TICK, TICK_S),
         default_status=at_start(),
         description="Writes windows by state, artifacts, breaks and money by status into a file for Prometheus. Starts no runs.",
-        required_resource_keys={store},
+        required_resource_keys={store, *([database] if database else [])},
     )
     def evaluate(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         try:
             opened, timeline = shared.at(getattr(context.resources, store).open, context.instance)
-            reason = _written(config, opened, timeline.head(), sums)
+            site = kept.opened(getattr(context.resources, database)) if database else None
+            reason = _written(config, opened, timeline.head(), sums, site)
         except ReconError as error:
             reason = f"no figures are written: {error}"
         except OSError as error:
@@ -89,7 +97,7 @@ class Sums:
         self._not_before = time.monotonic() + _SHARE * (time.monotonic() - begun)
 
 
-def _written(config: Config, store: ObjectStore, state: State, sums: Sums) -> str:
+def _written(config: Config, store: ObjectStore, state: State, sums: Sums, site: Aggregations | None = None) -> str:
     settings = config.observability.metrics
     assert settings.file is not None
     found = monitored(store, config, state, datetime.now(UTC))
@@ -97,5 +105,16 @@ def _written(config: Config, store: ObjectStore, state: State, sums: Sums) -> st
     money, why = sums.at(store, state) if settings.money and same_rules else (None, "")
     if settings.money and not same_rules:
         why = "no sums, since the rules changed; see 'recon rebuild'"
-    write(Path(settings.file), text_of(config.name, found, matched_status(config), money))
-    return f"figures of commit {state.commit:,} are in {settings.file}" + (f"; {why}" if why else "")
+    aggregations, why_not = _of_aggregations(site)
+    write(Path(settings.file), text_of(config.name, found, matched_status(config), money, aggregations))
+    return "; ".join(filter(None, [f"figures of commit {state.commit:,} are in {settings.file}", why, why_not]))
+
+
+def _of_aggregations(site: Aggregations | None) -> tuple[dict[str, dict[str, int]], str]:
+    """Aggregation → state → windows, and why there are none though there are aggregations."""
+    if site is None or not is_there(site.config):
+        return {}, ""
+    try:
+        return {one.definition.name: one.by_state for one in unloaded(site)[0]}, ""
+    except ReconError as error:
+        return {}, f"no figures of aggregations: {error}"

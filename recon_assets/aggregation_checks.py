@@ -84,8 +84,7 @@ def of_freshness(key: dg.AssetKey, found: Mapping[str, str]) -> dg.AssetCheckRes
 def late_scopes(site: Aggregations, definition: Definition, evaluations: list[Evaluation], now: datetime) -> dict[str, str]:
     """Scope → why it is late; of the evaluations' definition."""
     grace = allowed(definition, site.config.freshness)
-    waiting = [one for one in evaluations if not one.due]
-    return late(definition, waiting, site.evaluator.files.windows(definition.source.name), grace, now)
+    return late(definition, evaluations, site.evaluator.files.windows(definition.source.name), grace, now)
 
 
 def _by_scope(

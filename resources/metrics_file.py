@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from recon.errors import WrongUsage
@@ -29,7 +30,13 @@ class Money:
     rows: Sequence[tuple[str, str, int, Decimal | None]] = ()
 
 
-def text_of(reconciliation: str, found: Monitored, matched: str | None, money: Money | None) -> bytes:
+Aggregated = Mapping[str, Mapping[str, int]]
+"""Aggregation → state → windows."""
+
+
+def text_of(
+    reconciliation: str, found: Monitored, matched: str | None, money: Money | None, aggregations: Aggregated = MappingProxyType({})
+) -> bytes:
     """The figures of one reconciliation. ``matched``: the status that is no break. ``money``: None leaves the sums out.
 
     Raises WrongUsage where the client library of Prometheus is not installed."""
@@ -40,7 +47,9 @@ def text_of(reconciliation: str, found: Monitored, matched: str | None, money: M
 
     class Families:
         def collect(self) -> Iterable[GaugeMetricFamily]:
-            return _families(reconciliation, found, matched, money)
+            yield from _families(reconciliation, found, matched, money)
+            if aggregations:
+                yield _of_aggregations(reconciliation, aggregations)
 
     return generate_latest(Families())
 
@@ -56,6 +65,17 @@ def write(path: Path, text: bytes) -> None:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _of_aggregations(reconciliation: str, aggregations: Aggregated) -> GaugeMetricFamily:
+    from prometheus_client.core import GaugeMetricFamily
+
+    help_text = "Windows of an aggregation that are not loaded, by state; late ones are in another state, too"
+    made = GaugeMetricFamily("recon_aggregation_windows", help_text, labels=["reconciliation", "aggregation", "state"])
+    for name, states in aggregations.items():
+        for state, count in states.items():
+            made.add_metric([reconciliation, name, state], count)
+    return made
 
 
 def _families(reconciliation: str, found: Monitored, matched: str | None, money: Money | None) -> Iterable[GaugeMetricFamily]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 
 from recon.aggregations.definitions.load import Definition
 from recon.aggregations.definitions.sections import ExpectedNumber
-from recon.aggregations.preconditions.conditions import TRIES
+from recon.aggregations.preconditions.conditions import ATTEMPTS, TRIES
 from recon.aggregations.preconditions.evaluate import Evaluation
 from recon.aggregations.preconditions.snapshot import ALL
 from recon.aggregations.runs.site import Aggregations
@@ -32,25 +34,84 @@ def allowed(definition: Definition, otherwise: timedelta) -> timedelta:
     return definition.section.deadline or (expect.by if expect is not None and expect.by is not None else otherwise)
 
 
+@dataclass(frozen=True)
+class Overdue:
+    """A scope that is not loaded though its time is over. ``since``: when that was, None for a scope without an end. ``state``: whether it
+    waits for something, or is due, or a run is at work. ``loaded``: whether an earlier run has loaded other input. ``why``: in words."""
+
+    scope: str
+    since: datetime | None
+    state: Literal["waits", "due", "runs"]
+    loaded: bool
+    why: str
+
+
+def overdue(
+    definition: Definition, evaluations: Iterable[Evaluation], there: Mapping[str, str], grace: timedelta, now: datetime
+) -> dict[str, Overdue]:
+    """Scope → why it is overdue, in order of scopes. ``evaluations``: of this definition and others. ``there``: windows with files of its
+    source. ``grace``: as ``allowed`` says. Of the windows without files it looks at the newest."""
+    grid, found = definition.config.grid, dict[str, Overdue]()
+    for one in evaluations:
+        if one.definition.name != definition.name or one.settled or not _is_over(grid, one, grace, now):
+            continue
+        state: Literal["waits", "due", "runs"] = "runs" if one.past.active else "due" if one.due else "waits"
+        why = "; ".join(answer.why for answer in one.answers if not answer.passes) or "it is due, and no run has begun"
+        found[one.scope] = Overdue(one.scope, _due_at(grid, one.scope, grace), state, one.past.completed is not None, why)
+    for scope, why in _without_files(definition, there, grace, now).items():
+        found.setdefault(scope, Overdue(scope, _due_at(grid, scope, grace), "waits", False, why))
+    return dict(sorted(found.items()))
+
+
 def late(
-    definition: Definition, waiting: Iterable[Evaluation], there: Mapping[str, str], grace: timedelta, now: datetime
+    definition: Definition, evaluations: Iterable[Evaluation], there: Mapping[str, str], grace: timedelta, now: datetime
 ) -> dict[str, str]:
-    """Scope → why it is not loaded though its time is over, in order of scopes. ``waiting``: evaluations that are not due. ``there``:
-    windows with files of its source. ``grace``: as ``allowed`` says. Of the windows without files it looks at the newest."""
-    own = [one for one in waiting if one.definition.name == definition.name and not one.settled and not one.past.active]
-    found = {
-        one.scope: "; ".join(answer.why for answer in one.answers if not answer.passes)
-        for one in own
-        if _is_over(definition.config.grid, one, grace, now)
-    }
-    return dict(sorted({**found, **_without_files(definition, there, grace, now)}.items()))
+    """Scope → what it waits for though its time is over, in order of scopes; without those that are due or at work. The arguments are those
+    of ``overdue``."""
+    found = overdue(definition, evaluations, there, grace, now)
+    return {scope: one.why for scope, one in found.items() if one.state == "waits"}
+
+
+@dataclass(frozen=True)
+class Unloaded:
+    """The scopes of an aggregation that are not settled. ``grace``: as ``allowed`` says."""
+
+    definition: Definition
+    grace: timedelta
+    evaluations: tuple[Evaluation, ...]
+    overdue: Mapping[str, Overdue]
+
+    @property
+    def by_state(self) -> dict[str, int]:
+        """State → number of scopes; a scope that is late is in another state, too, or has no file."""
+        running = sum(one.past.active for one in self.evaluations)
+        due = sum(one.due for one in self.evaluations)
+        return {"running": running, "due": due, "waiting": len(self.evaluations) - running - due, "late": len(self.overdue)}
+
+
+def unloaded(site: Aggregations, now: datetime | None = None) -> tuple[list[Unloaded], Mapping[str, str]]:
+    """What is not loaded of each aggregation, and the mistakes of those that are disabled by one. Nothing is written. ``now``: by default
+    the database's clock."""
+    definitions, at = site.preview(), site.runs.now() if now is None else now
+    evaluations = site.evaluator.evaluate(definitions.good.values(), at, known=definitions.good)
+    found = []
+    for definition in definitions.good.values():
+        own = tuple(one for one in evaluations if one.definition.name == definition.name)
+        there, grace = site.evaluator.files.windows(definition.source.name), allowed(definition, site.config.freshness)
+        found.append(Unloaded(definition, grace, own, overdue(definition, own, there, grace, at)))
+    return found, definitions.broken
+
+
+def _due_at(grid: Grid, scope: str, grace: timedelta) -> datetime | None:
+    return None if scope == ALL else grid.after(grid.parse(scope)) + grace
 
 
 def _is_over(grid: Grid, evaluation: Evaluation, grace: timedelta, now: datetime) -> bool:
-    """A scope of all has no end: it is late when its run failed and is not tried again."""
-    if evaluation.scope != ALL:
-        return now >= grid.after(grid.parse(evaluation.scope)) + grace
-    return any(answer.condition == TRIES and not answer.passes for answer in evaluation.answers)
+    """A scope of all has no end: it is late when its run failed, or was cancelled, and is not tried again."""
+    if (due_at := _due_at(grid, evaluation.scope, grace)) is not None:
+        return now >= due_at
+    newest, failed = evaluation.past.newest, any(answer.condition == TRIES and not answer.passes for answer in evaluation.answers)
+    return failed and newest is not None and (newest["state"] == "cancelled" or newest["attempt"] >= ATTEMPTS)
 
 
 def _without_files(definition: Definition, there: Mapping[str, str], grace: timedelta, now: datetime) -> dict[str, str]:
