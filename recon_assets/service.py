@@ -16,6 +16,7 @@ from recon.config import Config
 from recon.errors import TryAgain, WrongUsage
 from recon.service.figures import figures
 from recon.service.submissions import ENDED
+from recon.storage.roles import SERVICE, refuse_no_profile, role_of
 from recon_assets.reporting import tag
 from recon_assets.retries import COMPUTE, errors_as_failures
 
@@ -63,7 +64,8 @@ def service_assets(config: Config) -> list[dg.AssetsDefinition]:
     )
     def requests(context: dg.AssetExecutionContext, config: Work) -> Iterator[dg.MaterializeResult[None]]:
         tag(context)
-        with errors_as_failures(context, COMPUTE):
+        with errors_as_failures(context, COMPUTE), role_of(SERVICE):
+            refuse_no_profile(SERVICE)
             ended = work(context, path, config)
             found = figures(Reconciliation(path).service(), DAYS)
             yield dg.MaterializeResult(metadata=metadata(found, ended), check_results=[_verdict(key, found)])

@@ -11,6 +11,8 @@ from recon.errors import WrongUsage
 
 STAGES = ("land", "reduce", "prefetch", "merge", "index", "certify", "upkeep", "aggregate", "pipeline")
 """The stages that have a role of their own. ``pipeline``: all stages in one process, and repairs of reduced files."""
+SERVICE = "service"
+"""In the place of a stage: what runs of the transformation service have, where one is configured."""
 STAGE_PROFILE = "RECON_STAGE_PROFILE"
 """Environment: the profile of a stage, ``{stage}`` in place of its name, such as ``recon-{stage}``. Unset: one role for all."""
 _PROFILE = "AWS_PROFILE"
@@ -35,6 +37,19 @@ def role_of(stage: str) -> Iterator[None]:
         yield
     finally:
         _take(before)
+
+
+def refuse_no_profile(stage: str) -> None:
+    """Raises WrongUsage where stages have roles, and AWS's files have no profile for this one."""
+    named = os.environ.get(STAGE_PROFILE, "").replace("{stage}", stage)
+    if not named:
+        return
+    from botocore.session import Session
+
+    if named not in Session().available_profiles:
+        raise WrongUsage(
+            f"{STAGE_PROFILE}: there is no profile {named!r} in AWS's configuration; write one with its role, see docs/deploy.md"
+        )
 
 
 def _take(profile: str | None) -> None:

@@ -92,7 +92,8 @@ def test_what_is_due_or_at_work_is_late_only_after_a_while(tmp_path: Path, serve
 
 
 def test_new_input_of_a_loaded_window_has_the_time_that_the_first_had(tmp_path: Path, server: Posts) -> None:
-    site = s.made(tmp_path, {"daily": DAILY + "input: all\nexpect: [{name: a.csv, until: 2026-11-02}, {name: b.csv, until: 2026-11-02}]\n"}, FRESHNESS)
+    expect = "[{name: a.csv, until: 2026-11-02}, {name: b.csv, until: 2026-11-02}]"
+    site = s.made(tmp_path, {"daily": f"{DAILY}input: all\nexpect: {expect}\n"}, FRESHNESS)
     ticks, now = Ticks(site, server), END + timedelta(days=9)
     s.land(site)
     s.land(site, "b.csv")

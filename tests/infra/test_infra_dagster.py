@@ -34,6 +34,8 @@ from ecs_launcher import ACCOUNT, daemons_task, recorded_calls
 from folders import ROOT
 from iam import Call, matches, why_not
 
+from recon.storage.roles import SERVICE, STAGES
+
 RESOURCES = read_template(DAGSTER_TEMPLATE)["Resources"]
 SETTINGS = ROOT / "infra" / "aws" / "dagster.yaml"
 TASKS = ("RunTask", "CodeTask", "WebserverTask", "DaemonTask")
@@ -80,11 +82,12 @@ def test_the_main_template_gives_the_part_each_parameter_and_requires_what_it_ne
     asserted = json.dumps(template()["Rules"]["DagsterIsComplete"]["Assertions"])
     for name in ("Database", "DagsterImage", "DagsterDomain", "DagsterCertificateArn", "DagsterCallersCidr"):
         assert name in asserted
-    used = set(re.findall(r"\$\{(\w+)Role\.Arn\}", part["Properties"]["Parameters"]["StageRoles"]["Fn::Sub"]))
-    from recon.storage.roles import STAGES
-
-    assert {name.lower() for name in used} == set(STAGES)
-    assert re.fullmatch(r"(\w+=\$\{\w+\.Arn\},?)+", part["Properties"]["Parameters"]["StageRoles"]["Fn::Sub"])
+    separator, given = part["Properties"]["Parameters"]["StageRoles"]["Fn::Join"]
+    *always, (condition, with_service, without) = [one.get("Fn::Sub") or one["Fn::If"] for one in given]
+    assert (separator, condition, without) == (",", "HasService", {"Ref": "AWS::NoValue"})
+    pairs = [re.fullmatch(r"(\w+)=\$\{(\w+)Role\.Arn\}", pair) for text in (*always, with_service["Fn::Sub"]) for pair in text.split(",")]
+    assert [pair[1].capitalize() for pair in pairs if pair] == [pair[2] for pair in pairs if pair]
+    assert [pair[1] for pair in pairs if pair] == [*STAGES, SERVICE]
 
 
 def test_nothing_passes_the_load_balancer_without_a_log_in(nested: Nested) -> None:

@@ -149,7 +149,16 @@ def redshift_calls(asked: Asked) -> list[Call]:
     return [Call("redshift-data:ExecuteStatement", workgroup), *comes_as_itself]
 
 
+def sqs_calls(asked: Asked) -> list[Call]:
+    """What IAM judges of a request about a queue."""
+    action, body = asked.headers["x-amz-target"].partition(".")[2], json.loads(asked.body)
+    name = body["QueueName"] if action == "GetQueueUrl" else body["QueueUrl"].rpartition("/")[2]
+    # A batch needs the permission of its single form.
+    return [Call(f"sqs:{action.removesuffix('Batch')}", f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}")]
+
+
 OTHERS = {
+    "sqs": sqs_calls,
     "redshift-data": redshift_calls,
     "elasticmapreduce": emr_calls,
     "emr-serverless": serverless_calls,

@@ -21,7 +21,7 @@ from recon.state.timeline import Timeline
 from recon.storage import layout
 from recon.storage.aws_calls import INSTALL_AWS, call, client
 from recon.storage.open import open_for, open_store
-from recon.storage.roles import STAGE_PROFILE, STAGES, role_of
+from recon.storage.roles import SERVICE, STAGE_PROFILE, STAGES, role_of
 
 CONNECT_S_MAX, ANSWER_S_MAX = 3.0, 5.0
 _ENDPOINT_OF = {"index table": "DYNAMODB", "index workers": "LAMBDA", "emr": "EMR", "emr serverless": "EMR_SERVERLESS"}
@@ -53,10 +53,10 @@ def examine(config: Config) -> Iterator[Finding]:
 
 
 def _roles(config: Config) -> Iterator[Finding]:
-    """For each stage with a role: whether the role can be assumed, and reads the store."""
+    """For each stage with a role, and for a transformation service: whether the role can be assumed, and reads the store."""
     if not os.environ.get(STAGE_PROFILE):
         return
-    for stage in STAGES:
+    for stage in (*STAGES, *([SERVICE] if config.service.owners else [])):
 
         def look(stage: str = stage) -> str:
             with role_of(stage):
