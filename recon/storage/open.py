@@ -23,6 +23,7 @@ from recon.storage.port import AlreadyExists, NotFound, ObjectStore
 if TYPE_CHECKING:
     from recon.config.settings import S3Settings
     from recon.metering.meter import Meter
+    from recon.storage.s3 import ForeignObjects
 
 
 FORMAT = 5
@@ -144,3 +145,10 @@ def open_store(location: str, base: Path, s3: S3Settings | None = None, meter: M
 
         return open_s3(location, s3, meter)
     raise WrongUsage(f"store: {location!r} has an unknown scheme; write a folder such as ./data, file:///… or s3://…")
+
+
+def open_foreign(location: str, s3: S3Settings | None = None) -> ForeignObjects:
+    """The objects that other programs put below ``s3://bucket/prefix``. Raises WrongUsage for the location and the credentials."""
+    from recon.storage.s3 import ForeignObjects
+
+    return ForeignObjects(location, s3)

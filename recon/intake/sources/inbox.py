@@ -8,18 +8,22 @@ import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote_plus
 
 from recon.config.model import Place
 from recon.errors import Damaged, TryAgain, WrongInput, WrongUsage, transient_kind
-from recon.storage.open import open_store
-from recon.storage.port import NotFound, ObjectStore
+from recon.storage.open import open_foreign
+from recon.storage.port import NotFound
+
+if TYPE_CHECKING:
+    from recon.storage.s3 import ForeignObjects
 
 MESSAGES_MAX = 10
 """Of one request to SQS."""
 _VISIBLE_AGAIN_S = 900
+NAME_BYTES_MAX = 255
 _LOG = logging.getLogger(__name__)
 
 
@@ -66,7 +70,7 @@ def stamp_of(path: Path) -> str:
 def open_inbox(place: Place, location: str) -> Inbox:
     """``location``: a folder, ``s3://bucket/prefix``, or the URL of an SQS queue. Raises WrongUsage for a folder that is not there."""
     if location.startswith("s3://"):
-        return BucketInbox(location, open_store(location, place.path.parent, place.s3))
+        return BucketInbox(location, open_foreign(location, place.s3))
     if location.startswith(("http://", "https://")):
         return QueueInbox(location, place)
     folder = Path(location)
@@ -101,18 +105,14 @@ class FolderInbox:
 
 @dataclass(frozen=True)
 class BucketInbox:
-    """The objects below a prefix in S3."""
+    """The objects below a prefix in S3, whatever their keys are."""
 
     location: str
-    store: ObjectStore
+    store: ForeignObjects
 
     def items(self) -> list[Item]:
-        found = []
-        for path in self.store.list(""):
-            name = PurePosixPath(path).name
-            if not name.startswith(".") and not path.endswith("/"):
-                found.append(Item(name, self._place(path), self.store.version(path)))
-        return sorted(found, key=lambda item: (item.name, item.place))
+        found = (Item(_name_in(one.path), self._place(one.path), one.version) for one in self.store.listed())
+        return sorted((item for item in found if not item.name.startswith(".")), key=lambda item: (item.name, item.place))
 
     def local(self, item: Item, scratch: Path) -> Path:
         return copied(self.store, item.place.removeprefix(self._place("")), item, scratch)
@@ -131,7 +131,7 @@ class QueueInbox:
 
     url: str
     place: Place
-    _stores: dict[str, ObjectStore] = field(default_factory=dict)
+    _stores: dict[str, ForeignObjects] = field(default_factory=dict)
     _left: dict[str, int] = field(default_factory=dict)
 
     def items(self) -> list[Item]:
@@ -153,7 +153,7 @@ class QueueInbox:
     def local(self, item: Item, scratch: Path) -> Path:
         bucket, _, key = item.place.removeprefix("s3://").partition("/")
         if bucket not in self._stores:
-            self._stores[bucket] = open_store(f"s3://{bucket}", self.place.path.parent, self.place.s3)
+            self._stores[bucket] = open_foreign(f"s3://{bucket}", self.place.s3)
         return copied(self._stores[bucket], key, item, scratch)
 
     def received(self, item: Item) -> None:
@@ -182,8 +182,10 @@ def objects_in(body: str) -> list[Item]:
             if record["eventName"].startswith("ObjectCreated"):
                 key, bucket = unquote_plus(record["s3"]["object"]["key"]), record["s3"]["bucket"]["name"]
                 described = record["s3"]["object"]
+                if key.endswith("/") and not described.get("size"):
+                    continue  # what consoles make to show a folder
                 stamp = f"{described.get('size', 0)} {described.get('eTag', '')} {described.get('sequencer', '')}"
-                found.append(Item(PurePosixPath(key).name, f"s3://{bucket}/{key}", stamp))
+                found.append(Item(_name_in(key), f"s3://{bucket}/{key}", stamp))
         return found
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise WrongInput(
@@ -191,7 +193,13 @@ def objects_in(body: str) -> list[Item]:
         ) from None
 
 
-def copied(store: ObjectStore, path: str, item: Item, scratch: Path) -> Path:
+def _name_in(key: str) -> str:
+    """The last part of a key; of one that ends in a slash with that slash, since it has no file name."""
+    folder, slash, name = key.rpartition("/")
+    return name or f"{folder.rpartition('/')[2]}{slash}"
+
+
+def copied(store: ForeignObjects, path: str, item: Item, scratch: Path) -> Path:
     """An object as a local file of the item's name. Raises WrongInput where it is gone, TryAgain where it is replaced meanwhile: a long
     object is read in pieces, which would be of two versions."""
     local = _scratch_file(item, scratch)
@@ -209,6 +217,11 @@ def copied(store: ObjectStore, path: str, item: Item, scratch: Path) -> Path:
 
 
 def _scratch_file(item: Item, scratch: Path) -> Path:
+    """Raises WrongInput for an object whose key ends in no file name."""
+    if "/" in item.name or "\0" in item.name or item.name in (".", "..") or len(item.name.encode()) > NAME_BYTES_MAX:
+        raise WrongInput(
+            f"{item.place!r}: the last part of its key is no file name of 1 to {NAME_BYTES_MAX} bytes; copy the object to another key"
+        )
     folder = scratch / "inbox"
     folder.mkdir(exist_ok=True)
     return folder / item.name

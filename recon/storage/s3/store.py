@@ -212,6 +212,8 @@ class S3Store:
 
     def _keys(self, prefix: str | None) -> Iterator[tuple[str, int]]:
         """Page by page; a page that fails is requested again, after the last key that was received."""
+        from obstore.exceptions import InvalidPathError
+
         pages: Iterator[Any] | None = None
         last: str | None = None
 
@@ -221,6 +223,8 @@ class S3Store:
                 pages = iter(session.bucket.list(prefix, offset=last, chunk_size=PAGE_KEYS))
             try:
                 found = next(pages, None)
+            except InvalidPathError:  # a key that is not ours, such as a//b, which obstore does not know; boto3 lists it
+                return _page_of_any_keys(session, self.location.bucket, prefix, last)
             except Exception:
                 pages = None
                 raise
@@ -258,6 +262,13 @@ class S3Store:
         if len(key.encode()) > KEY_LENGTH_MAX_BYTES:
             raise WrongUsage(f"store path {path[:77]!r}: with the prefix it is longer than the {KEY_LENGTH_MAX_BYTES} bytes of a key")
         return key
+
+
+def _page_of_any_keys(session: Session, bucket: str, prefix: str | None, last: str | None) -> list[tuple[str, int]]:
+    """Keys and sizes after the key ``last``: a whole page, or the rest."""
+    given = {"Bucket": bucket, "Prefix": f"{prefix}/" if prefix else "", **({"StartAfter": last} if last else {})}
+    found = session.client.list_objects_v2(**given, MaxKeys=PAGE_KEYS).get("Contents", [])
+    return [(one["Key"], int(one["Size"])) for one in found]
 
 
 def _length(answer: tuple[bytes | None, int, str]) -> int:

@@ -11,18 +11,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recon.config.settings import Limits
-from recon.errors import TryAgain, WrongInput, WrongUsage
+from recon.errors import Damaged, TryAgain, WrongInput, WrongUsage
 from recon.intake.converters import layouts
 from recon.intake.converters.decoding import decode
 from recon.intake.converters.opening import open_conversion
 from recon.intake.converters.port import Conversion, Received
 from recon.intake.converters.unpacking import ARCHIVES, unpack
-from recon.storage.port import NotFound, ObjectStore
+from recon.storage.port import NotFound
 from recon.storage.scratch import file_digest
 from recon.transformations.request.files import AS_USUAL, S3, Objects
+
+if TYPE_CHECKING:
+    from recon.storage.s3 import ForeignObjects
 
 _PATTERN = re.compile(r"[*?\[]")
 FILES_MAX = 10_000
@@ -75,13 +78,15 @@ class Found:
         """Its local path. An object in S3 is copied the first time. Raises WrongUsage where it is gone, TryAgain where it changes."""
         if self.there is not None:
             return self.there
-        store, key = self.objects.at(self.url)
+        store, key = self.objects.of_others(self.url)
         local = self.scratch.new() / PurePosixPath(key).name
         try:
             before = (store.size(key), store.modified(key))
             store.copy_out(key, local)
             if (store.size(key), store.modified(key)) != before:
                 raise TryAgain(f"{self.shown} changed while it was read; run the same again")
+        except Damaged:  # the new version is shorter
+            raise TryAgain(f"{self.shown} changed while it was read; run the same again") from None
         except NotFound:
             raise WrongUsage(f"{self.shown}: there is no such object; put it there, or correct the path") from None
         return local
@@ -140,19 +145,20 @@ def _in_folder(path: str, folder: Path) -> Iterator[Found]:
 
 def _in_s3(path: str, objects: Objects) -> Iterator[tuple[str, int]]:
     """Place and size of each object."""
-    store, key = objects.at(path)
+    store, key = objects.of_others(path)
     bucket = path.removesuffix(key)
     if not _PATTERN.search(key):
         yield path, _size(store, path, key)
         return
     before = _PATTERN.split(key)[0].rpartition("/")[0]
-    found = [(other, size) for other, size in store.sizes(before) if fnmatch.fnmatchcase(other, key) and other.count("/") == key.count("/")]
+    sizes = sorted((other.path, other.size) for other in store.listed(before))
+    found = [(other, size) for other, size in sizes if fnmatch.fnmatchcase(other, key) and other.count("/") == key.count("/")]
     if not found:
         raise WrongUsage(f"{path}: no object has such a name")
     yield from ((f"{bucket}{other}", size) for other, size in found)
 
 
-def _size(store: ObjectStore, path: str, key: str) -> int:
+def _size(store: ForeignObjects, path: str, key: str) -> int:
     try:
         return store.size(key)
     except NotFound:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from recon.config.settings import S3Settings
 from recon.errors import WrongUsage
-from recon.storage.open import open_store
+from recon.storage.open import open_foreign, open_store
 from recon.storage.port import ObjectStore
+
+if TYPE_CHECKING:
+    from recon.storage.s3 import ForeignObjects
 
 S3 = "s3://"
 
@@ -35,6 +39,11 @@ class Objects:
         """The bucket of an object, and the object's key. Raises WrongUsage."""
         bucket, key = bucket_and_key(path)
         return self.bucket(bucket), key
+
+    def of_others(self, path: str) -> tuple[ForeignObjects, str]:
+        """The bucket of an object that another program may have put, whatever its key is, and the key. Raises WrongUsage."""
+        bucket, key = bucket_and_key(path)
+        return open_foreign(f"{S3}{bucket}", self.settings), key
 
 
 AS_USUAL = Objects()

@@ -16,6 +16,8 @@ from ministack_server import Ministack, ministack
 import recon
 from recon.errors import WrongInput, WrongUsage
 from recon.intake.sources.inbox import objects_in
+from recon.storage.open import open_store
+from recon.transformations.run import carry_out, read_request
 
 DATA = EXAMPLES / "franchise" / "data"
 WINDOW = "2016-06-01T00:00Z"
@@ -123,3 +125,59 @@ def test_messages_of_s3_name_created_objects_alone_also_by_way_of_sns() -> None:
     for other in ("", "[]", "{}", '{"Records": [{}]}', "null", '"text"'):
         with pytest.raises(WrongInput, match="no event of S3"):
             objects_in(other)
+
+
+ODD = ("/{}", "stores//{}", "stores/./{}", "stores/../{}", "a//b//{}", " a/{}", "c\x01d/{}")
+"""Keys that S3 allows and that are no tidy paths."""
+
+
+def put_odd(aws: Ministack, bucket: str) -> list[str]:
+    """Files of the franchise under odd keys, beside what consoles make to show a folder. Returns the files' names."""
+    names = [path.name for path in sorted(DATA.iterdir())][: len(ODD)]
+    for key, name in zip(ODD, names, strict=True):
+        put(aws, bucket, key.format(name), (DATA / name).read_bytes())
+    put(aws, bucket, "stores/empty/", b"")
+    return names
+
+
+@pytest.mark.parametrize("by", ["queue", "prefix"])
+def test_no_key_is_lost_whatever_it_is(aws: Ministack, bucket: tuple[str, str], tmp_path: Path, by: str) -> None:
+    name, url = bucket
+    names = put_odd(aws, name)
+    found = site(tmp_path / "site").deliver(url if by == "queue" else f"s3://{name}")
+    assert sorted((file.name, file.state) for file in found.files) == [(each, "landed") for each in sorted(names)]
+    assert (found.failed, found.unknown) == ([], [])
+
+
+def test_a_key_that_ends_in_no_file_name_is_named_with_what_to_do(aws: Ministack, bucket: tuple[str, str], tmp_path: Path) -> None:
+    name, _ = bucket
+    long = f"stores/IL-{'1' * 300}.tdf"
+    for key in (long, "stores/IL-9.tdf/"):
+        put(aws, name, key, b"x")
+    r = site(tmp_path / "site")
+    found = r.deliver(f"s3://{name}")
+    assert found.unknown == ["IL-9.tdf/"]
+    ((_, reason),) = found.failed
+    assert f"s3://{name}/{long}" in reason
+    assert "is no file name of 1 to 255 bytes; copy the object to another key" in reason
+
+
+def test_transformations_read_odd_keys_and_the_own_store_leaves_them_out(aws: Ministack, bucket: tuple[str, str], tmp_path: Path) -> None:
+    name, _ = bucket
+    for key in ("a//b.csv", "a//c.csv", "/d.csv", "tidy.csv"):
+        put(aws, name, key, f"k\n{key}\n".encode())
+    inputs = {"one": {"path": f"s3://{name}//d.csv"}, "two": {"path": f"s3://{name}/a//*.csv"}}
+    request = tmp_path / "request.json"
+    operations = [{"append": {"table": "one", "rows_of": ["two"]}}]
+    request.write_text(json.dumps({"inputs": inputs, "operations": operations, "outputs": [{"table": "one", "path": "out.csv"}]}))
+    carry_out(read_request(request))
+    assert (tmp_path / "out.csv").read_text().split() == ["k", "/d.csv", "a//b.csv", "a//c.csv"]
+    with pytest.raises(WrongUsage, match=r"/gone\.csv: there is no such object; put it there, or correct the path"):
+        carry_out(read_request(written(tmp_path, f"s3://{name}//gone.csv")))
+    assert list(open_store(f"s3://{name}", tmp_path).list("")) == ["tidy.csv"]
+
+
+def written(folder: Path, path: str) -> Path:
+    request = folder / "other.json"
+    request.write_text(json.dumps({"inputs": {"t": {"path": path}}, "outputs": [{"table": "t", "path": "t.csv"}]}))
+    return request

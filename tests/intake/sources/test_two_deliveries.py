@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import zipfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from decimal import Decimal
@@ -23,6 +24,7 @@ from recon.intake.sources import deliver, process
 from recon.intake.sources import inbox as inboxes
 from recon.intake.sources.tracking import Tracking
 from recon.storage.local import LocalStore
+from recon.storage.s3.foreign import Listed
 
 WINDOW = "2026-11-01T00:00Z"
 SNAPSHOT = "delivery: snapshot\nversion: part"
@@ -67,9 +69,17 @@ def test_a_file_that_changes_while_it_is_copied_is_not_received(tmp_path: Path) 
     assert [file.kept for file in r.deliver(inbox(r)).files] == [2]
 
 
+class Bucket(LocalStore):
+    """A folder that is listed as a bucket of other programs is."""
+
+    def listed(self) -> Iterator[Listed]:
+        for path, size in self.sizes(""):
+            yield Listed(path, size, self.version(path))
+
+
 @pytest.mark.parametrize("after", ["Konto;Betrag\na;3\n", "Konto;Betrag\n"])
 def test_an_object_that_is_replaced_while_it_is_copied_is_not_received(after: str, tmp_path: Path) -> None:
-    r, store = site(tmp_path), LocalStore(tmp_path / "bucket")
+    r, store = site(tmp_path), Bucket(tmp_path / "bucket")
     path, real = tmp_path / "bucket" / "bank_20261101_1.csv", store.copy_out
     path.parent.mkdir(exist_ok=True)
     path.write_text("Konto;Betrag\na;1\n")
@@ -81,7 +91,7 @@ def test_an_object_that_is_replaced_while_it_is_copied_is_not_received(after: st
         os.utime(path, ns=times)
         return size
 
-    with patch.object(inboxes, "open_store", lambda *_: store):
+    with patch.object(inboxes, "open_foreign", lambda *_: store):
         with patch.object(store, "copy_out", copy_out):
             found = r.deliver("s3://bucket")
         assert (found.files, [name for name, _ in found.failed]) == ([], [path.name])
