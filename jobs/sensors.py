@@ -27,7 +27,7 @@ from recon.errors import Damaged, ReconError, WrongUsage
 from recon.intake import landing_log
 from recon.intake.manifests import read_manifest
 from recon.planning.candidates import candidates, ready, why_nothing
-from recon.planning.closing import close_due, past_deadline
+from recon.planning.closing import close_due, has_passed, past_deadline
 from recon.planning.freshness import freshness
 from recon.state.earlier import refuse_earlier_records
 from recon.state.kept_rules import refuse_other_rules
@@ -217,10 +217,11 @@ def _closing_tick(config: Config) -> Tick:
         kept, state = kept_in(cursor), timeline.head()
         touched, at = landing_log.since(store, kept.get("at"))
         begun = config.grid.parse(kept["closed_to"]) if kept.get("closed_to") else None
-        late = _late(config, state, clock.here(), begun)
-        maybe = {*kept.get("open", []), *touched, *late}
-        # The storage's clock takes three requests, so it is asked only where a deadline may close a window.
-        now = clock.now(store) if maybe and config.closing.deadline is not None else clock.here()
+        now = clock.here()
+        late = _late(config, state, now, begun)
+        # ``clock.now`` is never later than this clock, and takes three requests: it is called only where a deadline may close a window.
+        if late or any(has_passed(config, name, now) for name in (*kept.get("open", []), *touched)):
+            now = clock.now(store)
         late = _late(config, state, now, begun) if late else []
         still_open = sorted({*kept.get("open", []), *touched, *late})
         closed = close_due(store, config, now, still_open)

@@ -62,6 +62,12 @@ def past_deadline(config: Config, state: State, now: datetime, after: datetime |
             yield name_of(window)
 
 
+def has_passed(config: Config, name: str, now: datetime) -> bool:
+    """Whether a window's deadline has passed; False without a deadline."""
+    closing = config.closing
+    return closing.deadline is not None and now >= _deadline(config, config.grid.parse(name), closing.deadline)
+
+
 def close_by_hand(store: ObjectStore, config: Config, window: datetime, reason: str = "") -> tuple[Manifest, bool]:
     """Closes a window. Returns its manifest and whether this call changed it.
 
@@ -144,7 +150,7 @@ def _due(config: Config, manifest: Manifest, now: datetime) -> str | None:
     closing, files = config.closing, _files(config, manifest)
     if closing.files is not None and len(manifest.received) >= closing.files:
         return files
-    if closing.deadline is not None and now >= _deadline(config, config.grid.parse(manifest.window), closing.deadline):
+    if closing.deadline is not None and has_passed(config, manifest.window, now):
         return f"deadline {_length(closing.deadline)} after the window's end; {files}"
     return None
 

@@ -70,11 +70,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def landed_long_ago(opened: Reconciliation, hours: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Windows that were noted so long ago that they keep no sensor awake, and that are done."""
+    """Windows that were noted so long ago that they keep no sensor awake, and that are done; and one that waits for its second file."""
     with monkeypatch.context() as patch:
         patch.setattr(landing_log.note, "__defaults__", (lambda: datetime.now(UTC) - 2 * landing_log.OVERLAP,))
         for hour in range(hours):
             landed(opened, hour)
+        landed(opened, 2 * hours, close=False)
     opened.run()
 
 
@@ -110,7 +111,7 @@ def test_every_sign_of_a_change_is_seen_in_the_next_round(
     for _ in range(3):
         clock.now += 10
         idle = {name: location.tick(name) for name in SENSORS}
-    assert str(idle["reduce"]).startswith("everything that is closed is reduced")
+    assert str(idle["reduce"]).startswith("2026-11-01T06:00Z is not closed: 1 of 2 files")
     folder = tmp_path / "orders_data"
     if change == "landing":
         landed(opened, 3)
@@ -181,7 +182,7 @@ def test_a_remembering_store_answers_as_the_store_does_and_forgets_what_it_write
 
 def site(folder: Path, store: str) -> Reconciliation:
     path = folder / "recon.yaml"
-    path.write_text(YAML.format(name="orders").replace("./orders_data", store) + "closing: {files: 1, deadline: 60d}\n")
+    path.write_text(YAML.format(name="orders").replace("./orders_data", store) + "closing: {files: 2, deadline: 36500d}\n")
     opened = recon.open(path)
     opened.store(create=True)
     return opened
