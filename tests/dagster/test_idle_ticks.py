@@ -23,7 +23,10 @@ from recon.storage.port import NotFound
 from recon_assets.stage_lease import lease_of
 from resources.stores import ReconciliationStore
 
-SENSORS = ("reduce", "merge", "index", "certify", "freshness", "closing")
+SENSORS = ("reduce", "merge", "index", "certify", "freshness", "closing", "incidents", "monitoring")
+MORE = """closing: {files: 2, deadline: 36500d}
+observability: {webhook: {url: "http://127.0.0.1:9/never"}, metrics: {file: ./orders.prom}}
+"""
 
 
 @pytest.fixture
@@ -182,7 +185,7 @@ def test_a_remembering_store_answers_as_the_store_does_and_forgets_what_it_write
 
 def site(folder: Path, store: str) -> Reconciliation:
     path = folder / "recon.yaml"
-    path.write_text(YAML.format(name="orders").replace("./orders_data", store) + "closing: {files: 2, deadline: 36500d}\n")
+    path.write_text(YAML.format(name="orders").replace("./orders_data", store) + MORE)
     opened = recon.open(path)
     opened.store(create=True)
     return opened
