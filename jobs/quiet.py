@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -87,16 +88,24 @@ class Remembering:
         return self.now.local(path)
 
     def put_new(self, path: str, chunks: Any) -> int:
-        self._answers = {}
-        return self.now.put_new(path, chunks)
+        with self._changing():
+            return self.now.put_new(path, chunks)
 
     def copy_in(self, path: str, local: Path) -> int:
-        self._answers = {}
-        return self.now.copy_in(path, local)
+        with self._changing():
+            return self.now.copy_in(path, local)
 
     def delete(self, path: str) -> None:
-        self._answers = {}
-        self.now.delete(path)
+        with self._changing():
+            self.now.delete(path)
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Forgets after a change, also what another sensor asked while it was made."""
+        try:
+            yield
+        finally:
+            self._answers = {}
 
     def __getattr__(self, name: str) -> Any:
         """What stores have beyond the port, such as their location and their meter."""
@@ -158,6 +167,8 @@ class Watch:
         self._read_at = now
         if signs is None or signs != self._signs or now - self._opened_at >= KEEP_S:
             self._signs, self._opened_at = signs, now
+            # Where the store cannot be opened, every sensor says so, instead of answering from memory.
+            self._store.forget(self._store.now, remember=False)
             self._reopen(open_store(), remember=signs is not None)
 
     def _reopen(self, store: ObjectStore, remember: bool) -> None:

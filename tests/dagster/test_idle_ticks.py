@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -144,6 +144,24 @@ def test_every_sign_of_a_change_is_seen_in_the_next_round(
         assert "there is no store" in str(seen)
 
 
+def test_no_sensor_answers_from_memory_while_the_store_is_away(
+    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    opened = site(tmp_path, "./orders_data")
+    landed_long_ago(opened, 1, monkeypatch)
+    location = Location(opened.config.path, instance)
+    for _ in range(3):
+        clock.now += 10
+        idle = [location.tick(name) for name in SENSORS]
+    (tmp_path / "orders_data").rename(tmp_path / "away")
+    for _ in range(2):
+        clock.now += 10
+        assert ["there is no store" in str(location.tick(name)) for name in SENSORS] == [True] * len(SENSORS)
+    (tmp_path / "away").rename(tmp_path / "orders_data")
+    clock.now += 10
+    assert [location.tick(name) for name in SENSORS][:4] == idle[:4]
+
+
 def test_what_no_sign_shows_is_seen_after_five_minutes(
     tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
@@ -181,6 +199,18 @@ def test_a_remembering_store_answers_as_the_store_does_and_forgets_what_it_write
         remembering.get("a/c")
     remembering.put_new("a/d", [b"z"])
     assert (remembering.get("a/c"), list(remembering.list("a"))) == (b"y", ["a/b", "a/c", "a/d"])
+
+
+def test_what_is_asked_while_an_object_is_written_is_not_remembered(tmp_path: Path) -> None:
+    class Slow(LocalStore):
+        def put_new(self, path: str, chunks: Iterable[bytes]) -> int:
+            assert not remembering.exists(path)
+            return super().put_new(path, chunks)
+
+    remembering = Remembering(Slow(tmp_path / "s"))
+    remembering.forget(remembering.now, remember=True)
+    remembering.put_new("a/b", [b"x"])
+    assert remembering.exists("a/b")
 
 
 def site(folder: Path, store: str) -> Reconciliation:
