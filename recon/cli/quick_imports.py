@@ -60,7 +60,9 @@ class _Absent:
 
 
 def _without_pandas() -> None:
-    """Lets PyArrow find out that pandas is absent, which it does once."""
+    """Lets PyArrow find out that pandas is absent, which it does once. Does nothing while pandas itself loads PyArrow: it is there."""
+    if "pandas" in sys.modules:
+        return
     import pyarrow as pa
 
     absent = _Absent()

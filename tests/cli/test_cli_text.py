@@ -264,6 +264,15 @@ def test_breaks_load_no_pandas_and_pyarrow_knows_of_a_pandas_that_is_loaded_late
     assert done.stderr == "False 1 1\n"
 
 
+def test_pandas_may_be_loaded_before_pyarrow() -> None:
+    loaded = (
+        "from recon.cli.quick_imports import quick_imports; quick_imports()\n"
+        "import pandas, pyarrow; print(pyarrow.array(pandas.Series([1.5, float('nan')])).null_count)"
+    )
+    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("1\n", "")
+
+
 def test_ctrl_c_ends_a_command_with_one_line(here: Path) -> None:
     code = (
         "import os, signal, sys, recon.api; from recon.cli import main\n"
