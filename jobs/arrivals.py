@@ -4,7 +4,6 @@ import hashlib
 import json
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -14,7 +13,8 @@ from jobs.next_block import seconds_of
 from jobs.sensors import TICK, TICK_S, at_start, kept_in, report_check
 from recon.config import Config
 from recon.errors import ReconError
-from recon.intake.sources.inbox import Item, QueueInbox
+from recon.intake.sources.inbox import QueueInbox
+from recon.intake.sources.quiet import changing
 from recon.intake.sources.receive import fresh
 from recon.intake.sources.records import waits
 from recon.intake.sources.site import Intake
@@ -24,8 +24,6 @@ from recon_assets.intake import ARRIVED, CLEAN, arrival_verdict, missing_now
 from resources import cloudwatch
 from resources.database import SiteDatabase, database_key
 
-SETTLED_S = 2.0
-"""A file that changed within this time may still be written; it is taken at a later tick."""
 _NAMED_MAX = 3
 ATTEMPTS = 3
 """Runs for the same arrivals."""
@@ -79,9 +77,10 @@ def _answer(instance: dg.DagsterInstance, intake: Intake, job: str) -> dg.RunReq
     if instance.get_runs_count(dg.RunsFilter(job_name=job, statuses=UNFINISHED)):
         return "a delivery is running"
     standing = standing_of(intake)
-    found = _arrived(intake, standing)
+    found, unquiet = _arrived(intake, standing)
     if not found:
-        return "; ".join(["no new files", *_held_up(intake, standing), missing_now(intake, datetime.now(UTC))])
+        written = [f"still being written: {', '.join(unquiet[:_NAMED_MAX])}, {len(unquiet)} in all"] if unquiet else []
+        return "; ".join(["no new files", *written, *_held_up(intake, standing), missing_now(intake, datetime.now(UTC))])
     digest = hashlib.sha256("\n".join(found).encode()).hexdigest()[:16]
     return _request(instance, job, digest)
 
@@ -104,22 +103,21 @@ def _held_up(intake: Intake, standing: Standing) -> list[str]:
     return found
 
 
-def _arrived(intake: Intake, standing: Standing) -> list[str]:
+def _arrived(intake: Intake, standing: Standing) -> tuple[list[str], list[str]]:
     """What a delivery run would take: new files with their stamps, and files of earlier deliveries with the tries that they had; not those
-    whose records functions on AWS still work on, or whose source is stopped or has a mistake."""
+    whose records functions on AWS still work on, or whose source is stopped or has a mistake. And the names of files that are still being
+    written."""
     taken = [file for file in standing.open if file.source not in intake.broken and not is_stopped(intake, standing, file)]
     found = [f"{file.id} {file.state} {file.tries}" for file in taken if waits(intake, file) is None]
+    unquiet = list[str]()
     for location in intake.inboxes:
         inbox = intake.inbox(location)
         if isinstance(inbox, QueueInbox):
             # A message has no name before it is received: as long as some wait, each minute may start a run.
             found += [f"{location} {datetime.now(UTC):%Y-%m-%dT%H:%M}"] if inbox.waiting() else []
         else:
-            found += [f"{item.place} {item.stamp}" for item in fresh(intake, inbox.items()) if _settled(item)]
-    return found
-
-
-def _settled(item: Item) -> bool:
-    """Whether a local file has not changed for a while; an object in S3 is whole as soon as it is listed, a file of breaks as soon as it
-    is made."""
-    return bool(item.of) or item.place.startswith("s3://") or time.time() - Path(item.place).stat().st_mtime >= SETTLED_S
+            new = fresh(intake, inbox.items())
+            still = changing(intake, new)
+            unquiet += [item.name for item in still]
+            found += [f"{item.place} {item.stamp}" for item in new if item not in still]
+    return found, unquiet

@@ -154,6 +154,8 @@ def delivery_job(config: Config, pool: str | None = None) -> dg.JobDefinition:
                 context.log.info(f"{file.shown}: {file.state}" + (f": {file.reason}" if file.reason else ""))
             for name in found.unknown:
                 context.log.warning(f"{name}: no source's pattern matches this name")
+            for _, reason in found.changing:
+                context.log.warning(reason)
             refuse_rejected(found)
 
     @dg.job(

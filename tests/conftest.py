@@ -8,6 +8,7 @@ import secrets
 import shutil
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from cli_calls import FIRST, HEADER, SECOND, Answer, Call
 from folders import ROOT
 
 from recon.cli import main
+from recon.intake.sources import quiet
 from recon.operations.packaging import lambda_zip
 from recon.samples.scenario import write_sample
 from recon.storage import open
@@ -68,6 +70,14 @@ pytest_runtest_makereport = times.pytest_runtest_makereport
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
     times.print_map(terminalreporter)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_quiet_time() -> Iterator[None]:
+    """Deliveries in this process take files at once, though a test has only just written them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quiet, "DEFAULT", timedelta(0))
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

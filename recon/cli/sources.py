@@ -293,7 +293,7 @@ def deliver(inbox: str, common: Common) -> int:
 
 def say_delivered(found: Delivered, common: Common) -> int:
     """Prints what became of delivered files. Returns 2 where a source has a mistake, 1 where a file was rejected or failed or a source is
-    stopped, 3 where functions on AWS still work on records."""
+    stopped, 3 where functions on AWS still work on records or a file is still being written."""
     rejected = found.not_landed
     if common.json:
         as_json(
@@ -304,6 +304,7 @@ def say_delivered(found: Delivered, common: Common) -> int:
                 "closed": found.closed,
                 "missing": {window: [arrival.name for arrival in missing] for window, missing in found.open.items()},
                 "failed": dict(found.failed),
+                "changing": dict(found.changing),
                 "rejected": [_row(file) for file in rejected],
                 "stopped": {source: file.id for source, file in found.stopped.items()},
                 "broken": {source: str(error) for source, error in found.broken.items()},
@@ -317,7 +318,7 @@ def say_delivered(found: Delivered, common: Common) -> int:
         warn(
             f"source {name} is stopped by {file.shown}, file {file.id}: its other files wait until that is corrected, retried, or discarded"
         )
-    for name, reason in found.failed:
+    for name, reason in (*found.failed, *found.changing):
         warn(f"{name}: {reason}")
     for name in found.unknown:
         warn(f"{name}: no source's pattern matches this name; see 'recon source list'")
@@ -325,7 +326,7 @@ def say_delivered(found: Delivered, common: Common) -> int:
         return say_broken(found.broken)
     if rejected or found.failed or found.stopped:
         return WrongInput.exit_status
-    return TryAgain.exit_status if found.waiting else 0
+    return TryAgain.exit_status if found.waiting or found.changing else 0
 
 
 def say_broken(broken: Mapping[str, WrongUsage]) -> int:
@@ -348,7 +349,7 @@ def _say_delivered(found: Delivered, common: Common) -> None:
     rows, kept = sum(file.rows or 0 for file in landed), sum(file.kept or 0 for file in landed)
     if landed:
         say(f"{count(len(landed), 'file')} landed: {count(rows, 'row')} = {number(kept)} landed + {number(rows - kept)} rejected")
-    elif not (found.files or found.again or found.failed):
+    elif not (found.files or found.again or found.failed or found.changing):
         say("no new files" + (f"; {count(len(found.rejected), 'file')} of the inbox rejected earlier" if found.rejected else ""))
     for file in landed:
         for check, reported in file.figures.get("reported", {}).items():

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from datetime import timedelta
 from pathlib import Path
+from unittest.mock import patch
 
 import dagster as dg
 import pytest
@@ -17,6 +19,7 @@ from jobs.arrivals import delivery_sensor
 from jobs.build import build_definitions
 from jobs.sensors import shown
 from recon.intake.queues import whole
+from recon.intake.sources import quiet
 from recon_assets.intake_metadata import masked
 from resources.database import SiteDatabase
 
@@ -87,7 +90,9 @@ def test_arrivals_that_runs_do_not_take_start_three_runs_at_most(site: Path) -> 
 def test_a_file_that_is_still_written_is_left_for_a_later_tick(site: Path) -> None:
     dagster = Site(site)
     arrive(site, *NAMES[:1], age_s=0)
-    assert "no new files" in str(dagster.tick())
+    with patch.object(quiet, "DEFAULT", timedelta(hours=1)):
+        assert f"no new files; still being written: {NAMES[0]}, 1 in all" in str(dagster.tick())
+    assert isinstance(dagster.tick(), dg.RunRequest)
 
 
 def test_the_assets_come_before_event_batches_and_skip_windows_without_files(site: Path) -> None:

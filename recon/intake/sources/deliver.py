@@ -11,9 +11,10 @@ from recon.errors import ReconError, WrongUsage
 from recon.intake.sources.arrivals import Arrival, arrivals, complete
 from recon.intake.sources.closing import close_if_complete
 from recon.intake.sources.folder import FOLDER
-from recon.intake.sources.inbox import Inbox, Item, QueueInbox
+from recon.intake.sources.inbox import Inbox, Item, QueueInbox, StillChanging
 from recon.intake.sources.load import BREAKS
 from recon.intake.sources.process import process
+from recon.intake.sources.quiet import without_changing
 from recon.intake.sources.receive import fresh, is_wanted, receive
 from recon.intake.sources.site import Intake
 from recon.intake.sources.standing import Standing, files_from, in_order, is_stopped, standing_of, stopped
@@ -27,7 +28,8 @@ from recon.model.windows import name_of
 class Delivered:
     """What became of a delivery. ``again``: files received before. ``rejected``: files of the inbox that were rejected earlier and have not
     changed since. ``unknown``: names that no source matches. ``closed``: windows closed since their expected files are there. ``open``:
-    window → what is missing. ``failed``: (name, reason) of what may be tried again. ``stopped``: source → the rejected file that stops it.
+    window → what is missing. ``failed``: (name, reason) of what may be tried again. ``changing``: (name, reason) of files that are still
+    being written, which the next delivery takes. ``stopped``: source → the rejected file that stops it.
     ``broken``: sources with a mistake, which took no file."""
 
     files: list[Tracked] = field(default_factory=list)
@@ -37,6 +39,7 @@ class Delivered:
     closed: list[str] = field(default_factory=list)
     open: dict[str, list[Arrival]] = field(default_factory=dict)
     failed: list[tuple[str, str]] = field(default_factory=list)
+    changing: list[tuple[str, str]] = field(default_factory=list)
     stopped: dict[str, Tracked] = field(default_factory=dict)
     broken: Mapping[str, WrongUsage] = field(default_factory=dict)
 
@@ -71,6 +74,8 @@ def deliver(intake: Intake, location: str, progress: Progress = silent) -> Deliv
         _refuse_no_sources(intake)
         unchanged: list[Item] = []
         while items := inbox.items():
+            items, changing = without_changing(intake, inbox, items)
+            found.changing += changing
             unchanged += _receive(intake, inbox, items, found, progress)
             if not isinstance(inbox, QueueInbox):
                 break
@@ -104,6 +109,9 @@ def _receive(intake: Intake, inbox: Inbox, items: Sequence[Item], found: Deliver
         progress("receive", item.name, number / len(new))
         try:
             receipts, unknown = receive(intake, inbox, item)
+        except StillChanging as error:
+            found.changing.append((item.name, str(error)))
+            continue
         except ReconError as error:
             found.failed.append((item.name, str(error)))
             continue

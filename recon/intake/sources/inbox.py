@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -48,7 +49,7 @@ class Inbox(Protocol):
         ...
 
     def local(self, item: Item, scratch: Path) -> Path:
-        """A copy of the file in ``scratch``, which its sender can't change. Raises WrongInput where it is gone, TryAgain where it has
+        """A copy of the file in ``scratch``, which its sender can't change. Raises WrongInput where it is gone, StillChanging where it has
         changed since it was listed: its writer is not done."""
         ...
 
@@ -57,14 +58,28 @@ class Inbox(Protocol):
         ...
 
 
+class StillChanging(TryAgain):
+    """A file's writer is not done, or it was replaced: the next delivery takes it."""
+
+
 def stamp_of(path: Path) -> str:
     """Size and times of change of a local file: a program that keeps the time of its bytes still changes that of the file. Raises
     WrongInput where it is gone."""
+    status = _status_of(path)
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+
+
+def _inode_of(path: Path) -> tuple[int, int]:
+    """Which file a path leads to, whatever its content is."""
+    status = _status_of(path)
+    return status.st_dev, status.st_ino
+
+
+def _status_of(path: Path) -> os.stat_result:
     try:
-        status = path.stat()
+        return path.stat()
     except OSError as error:
         raise WrongInput(f"{path}: {error.strerror}; name a file that can be read") from None
-    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
 def open_inbox(place: Place, location: str) -> Inbox:
@@ -90,13 +105,14 @@ class FolderInbox:
         return [Item(path.name, str(path.absolute()), stamp_of(path)) for path in sorted(found)]
 
     def local(self, item: Item, scratch: Path) -> Path:
-        local = _scratch_file(item, scratch)
+        local, place = _scratch_file(item, scratch), Path(item.place)
+        before = _inode_of(place)
         try:
             shutil.copyfile(item.place, local)
         except OSError as error:
             raise (TryAgain if error.errno == errno.ENOSPC else WrongInput)(f"{item.place}: can't be copied: {error.strerror}") from None
-        if stamp_of(Path(item.place)) != item.stamp:
-            raise TryAgain(f"{item.place}: it changes, and was not received; run the same again when its writer is done")
+        if stamp_of(place) != item.stamp or _inode_of(place) != before:
+            raise StillChanging(f"{item.place}: it changes, and was not received; run the same again when its writer is done")
         return local
 
     def received(self, item: Item) -> None:
@@ -200,8 +216,8 @@ def _name_in(key: str) -> str:
 
 
 def copied(store: ForeignObjects, path: str, item: Item, scratch: Path) -> Path:
-    """An object as a local file of the item's name. Raises WrongInput where it is gone, TryAgain where it is replaced meanwhile: a long
-    object is read in pieces, which would be of two versions."""
+    """An object as a local file of the item's name. Raises WrongInput where it is gone, StillChanging where it is replaced meanwhile: a
+    long object is read in pieces, which would be of two versions."""
     local = _scratch_file(item, scratch)
     try:
         before = store.version(path)
@@ -212,7 +228,7 @@ def copied(store: ForeignObjects, path: str, item: Item, scratch: Path) -> Path:
     except Damaged:  # the new version is shorter
         same = False
     if not same:
-        raise TryAgain(f"{item.place}: it was replaced while it was read, and was not received; run the same again")
+        raise StillChanging(f"{item.place}: it was replaced while it was read, and was not received; run the same again")
     return local
 
 

@@ -53,7 +53,7 @@ def _files_in(intake: Intake, item: Item, files: Sequence[Received]) -> tuple[li
     wanted: dict[tuple[str, str, str], tuple[Received, dict[str, Any]]] = {}
     for received in files:
         name = PurePosixPath(received.name).name
-        source = source_of(_sources_for(intake, item), name)
+        source = source_of(sources_for(intake, item), name)
         if source is None:
             unknown.append(received.shown)
             continue
@@ -129,9 +129,9 @@ def fresh(intake: Intake, items: Iterable[Item]) -> list[Item]:
 def is_wanted(intake: Intake, item: Item) -> bool:
     """Whether a file is an archive, or a source's pattern matches its name."""
     archive = PurePosixPath(item.name).suffix.lower() in ARCHIVES
-    return archive or any(source.match(item.name) for source in _sources_for(intake, item).values())
+    return archive or any(source.match(item.name) for source in sources_for(intake, item).values())
 
 
-def _sources_for(intake: Intake, item: Item) -> dict[str, Source]:
+def sources_for(intake: Intake, item: Item) -> dict[str, Source]:
     """The sources that may take a file: that for which it was made, or those of received files. So nobody can send a file of breaks."""
     return {name: source for name, source in intake.sources.items() if (name == item.of if item.of else source.breaks is None)}

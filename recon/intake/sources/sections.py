@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
@@ -148,6 +148,20 @@ class Expect(Section):
     by: Duration | None = None
 
 
+_QUIET = re.compile(r"([0-9]{1,5})(s|m|h)\Z")
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+
+def _quiet(text: object) -> object:
+    found = _QUIET.match(str(text))
+    if found is None:
+        raise mistake(f"{text!r} is no time for which a file must not have changed; write one such as 0s, 30s or 10m")
+    return timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
+
+
+Quiet = Annotated[timedelta, BeforeValidator(_quiet)]
+
+
 class BreaksOf(Section):
     """One file ``per`` business day, in ``time_zone`` (default: of the windows, else UTC). ``since``: the first day; default: that of the
     first committed window."""
@@ -166,11 +180,13 @@ class BreaksSection(Section):
 
 class SourceSection(Section):
     """The content of ``sources/NAME.yaml``. ``inbox``: what a sensor watches for new files: a folder relative to the
-    configuration, ``s3://bucket/prefix``, or the URL of an SQS queue of S3's events. ``reference``: its rows are no events; aggregations
+    configuration, ``s3://bucket/prefix``, or the URL of an SQS queue of S3's events. ``quiet``: how long a
+    local file must not have changed before it is taken. ``reference``: its rows are no events; aggregations
     may wait for its files, which belong to no batch."""
 
     files: Annotated[Texts, BeforeValidator(as_list), Field(min_length=1)]
     inbox: Text | None = None
+    quiet: Quiet | None = None
     feeds: Text | None = None
     reference: bool = False
     delivery: Literal["delta", "snapshot"] = "delta"

@@ -63,8 +63,8 @@ def test_a_file_that_changes_while_it_is_copied_is_not_received(tmp_path: Path) 
 
     with patch.object(inboxes.shutil, "copyfile", copyfile):
         found = r.deliver(inbox(r))
-    assert (found.files, [name for name, _ in found.failed]) == ([], [path.name])
-    assert "run the same again when its writer is done" in found.failed[0][1]
+    assert (found.files, [name for name, _ in found.changing]) == ([], [path.name])
+    assert "run the same again when its writer is done" in found.changing[0][1]
     assert r.intake().tracking.files() == []
     assert [file.kept for file in r.deliver(inbox(r)).files] == [2]
 
@@ -94,8 +94,8 @@ def test_an_object_that_is_replaced_while_it_is_copied_is_not_received(after: st
     with patch.object(inboxes, "open_foreign", lambda *_: store):
         with patch.object(store, "copy_out", copy_out):
             found = r.deliver("s3://bucket")
-        assert (found.files, [name for name, _ in found.failed]) == ([], [path.name])
-        assert "it was replaced while it was read" in found.failed[0][1]
+        assert (found.files, [name for name, _ in found.changing]) == ([], [path.name])
+        assert "it was replaced while it was read" in found.changing[0][1]
         assert [file.size for file in r.deliver("s3://bucket").files] == [len(after)]
         path.write_text("Konto;Betrag\na;4\n")
         os.utime(path, ns=times)
