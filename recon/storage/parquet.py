@@ -85,9 +85,10 @@ Ranges = list[tuple[int, int]]
 """Start and end, in order of start."""
 
 
-def ranges_of(footer: bytes, values: Values, columns: Collection[str] | None = None) -> tuple[Ranges, Ranges]:
-    """What a reader needs of the row groups that may have ``values``: column chunks, and Bloom filters. ``footer``: the file from its
-    footer on; ``columns``: of the file's schema, all by default. Raises OSError and ValueError where the footer is damaged."""
+def ranges_of(footer: bytes, wanted: Values | range, columns: Collection[str] | None = None) -> tuple[Ranges, Ranges]:
+    """What a reader needs of some row groups, those that may have the values ``wanted`` or those with these numbers: column chunks, and
+    Bloom filters. ``footer``: the file from its footer on; ``columns``: of the file's schema, all by default. Raises OSError and
+    ValueError where the footer is damaged."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -97,8 +98,7 @@ def ranges_of(footer: bytes, values: Values, columns: Collection[str] | None = N
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
         chunks = [group.column(place) for place in range(group.num_columns)]
-        bounds = next((chunk.statistics for chunk in chunks if chunk.path_in_schema == values.column), None)
-        if bounds is not None and bounds.has_min_max and (bounds.max < values.first or bounds.min > values.last):
+        if not (number in wanted if isinstance(wanted, range) else _may_have(chunks, wanted)):
             continue
         for chunk in chunks:
             if columns is None or chunk.path_in_schema.partition(".")[0] in columns:
@@ -109,6 +109,18 @@ def ranges_of(footer: bytes, values: Values, columns: Collection[str] | None = N
                 if chunk.bloom_filter_offset is not None:
                     filters.append((chunk.bloom_filter_offset, chunk.bloom_filter_offset + (chunk.bloom_filter_length or 0)))
     return sorted(found), sorted(filters)
+
+
+def _may_have(chunks: Sequence[Any], values: Values) -> bool:
+    """Whether a row group may have the values, by its statistics."""
+    bounds = next((chunk.statistics for chunk in chunks if chunk.path_in_schema == values.column), None)
+    return bounds is None or not bounds.has_min_max or (bounds.max >= values.first and bounds.min <= values.last)
+
+
+def group_bytes(opened: Any) -> list[int]:
+    """The compressed bytes of each row group of an opened file."""
+    groups = (opened.metadata.row_group(number) for number in range(opened.metadata.num_row_groups))
+    return [sum(group.column(place).total_compressed_size for place in range(group.num_columns)) for group in groups]
 
 
 def _exactly(path: Path) -> str:

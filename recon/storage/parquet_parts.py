@@ -1,4 +1,5 @@
-"""A part of a Parquet file in object storage as a local file: the row groups with a range of values of one column, read by range.
+"""A part of a Parquet file in object storage as a local file: row groups by number, or by a range of values of one column,
+read by range.
 
 The local file has the length of the object, and what is not needed is a hole in it. Its footer is the object's own, so that DuckDB and
 Arrow skip the other row groups by their statistics if a query asks for the same range. A query that does not fails: a hole is no page.
@@ -22,23 +23,27 @@ _END_BYTES = 1 << 16
 """Bytes at the end of a file that are read at once: nearly always the whole footer."""
 
 
-def local_part(store: ObjectStore, path: str, scratch: Path, values: parquet.Values, columns: Collection[str] | None = None) -> Path:
-    """An object's row groups with ``values`` as a local file: the object itself in a folder store, else a copy in ``scratch``, which is
-    made once. ``columns``: only these are read, all without. Raises NotFound, and Damaged where it is no Parquet file."""
+def local_part(
+    store: ObjectStore, path: str, scratch: Path, wanted: parquet.Values | range, columns: Collection[str] | None = None
+) -> Path:
+    """An object's row groups with the values ``wanted``, or with these numbers, as a local file: the object itself in a folder store, else
+    a copy in ``scratch``, which is made once. ``columns``: only these are read, all without. Raises NotFound, and Damaged where it is no
+    Parquet file."""
     if store.local(path) is not None:
         return local_copy(store, path, scratch)
     named = "" if columns is None else "-" + "-".join(columns)
-    local = scratch / f"{path.replace('/', '_')}-{values.first}-{values.last}{named}"
+    bounds = (wanted.start, wanted.stop) if isinstance(wanted, range) else (wanted.first, wanted.last)
+    local = scratch / f"{path.replace('/', '_')}-{bounds[0]}-{bounds[1]}{named}"
     if not local.is_file():
-        _copy(store, path, local, values, columns)
+        _copy(store, path, local, wanted, columns)
     return local
 
 
-def _copy(store: ObjectStore, path: str, local: Path, values: parquet.Values, columns: Collection[str] | None) -> None:
+def _copy(store: ObjectStore, path: str, local: Path, wanted: parquet.Values | range, columns: Collection[str] | None) -> None:
     size = store.size(path)
     footer = _footer(store, path, size)
     try:
-        chunks, filters = parquet.ranges_of(footer, values, columns)
+        chunks, filters = parquet.ranges_of(footer, wanted, columns)
     except (OSError, ValueError) as error:
         raise _no_parquet(path, str(error)) from None
     # Filters are behind all row groups: what lies between is not wanted.

@@ -37,13 +37,14 @@ def read_ranges(store: ObjectStore, paths: Sequence[str], offsets: Iterable[int]
         return list(readers.map(lambda request: store.get_range(*request), requests))
 
 
-def pieces(store: ObjectStore, path: str, size: int) -> Iterator[bytes]:
-    """The ``size`` bytes of an object, in order, READ_AHEAD pieces on their way at a time. Raises NotFound."""
+def pieces(store: ObjectStore, path: str, end: int, first: int = 0) -> Iterator[bytes]:
+    """The bytes of an object from ``first`` to ``end``, in order, READ_AHEAD pieces on their way at a time. Raises NotFound, and Damaged
+    where the object is shorter."""
     waiting: deque[Future[bytes]] = deque()
     with ThreadPoolExecutor(READ_AHEAD) as readers:
-        for offset in range(0, size, PIECE_BYTES):
+        for offset in range(first, end, PIECE_BYTES):
             if len(waiting) == READ_AHEAD:
                 yield waiting.popleft().result()
-            waiting.append(readers.submit(store.get_range, path, offset, min(PIECE_BYTES, size - offset)))
+            waiting.append(readers.submit(store.get_range, path, offset, min(PIECE_BYTES, end - offset)))
         while waiting:
             yield waiting.popleft().result()

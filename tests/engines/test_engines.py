@@ -33,7 +33,7 @@ from recon.cli import main
 from recon.cli.spark import main as spark_main
 from recon.config.settings import Engine
 from recon.engines.port import MergeTask
-from recon.engines.spark import merge, pieces, reduce, reduce_large
+from recon.engines.spark import merge, parts, pieces, reduce, reduce_large
 from recon.engines.spark.partition import by_hash, parted
 from recon.engines.spark.session import open_session
 from recon.engines.spark.tasks import in_tasks, on_executor
@@ -225,7 +225,9 @@ def test_before_spark_4_1_rows_go_to_the_partition_of_their_number_all_the_same(
 SKEWED = 1_000_000 if SOAK else 200_000
 
 
-def test_a_key_with_very_many_events_comes_out_the_same_and_has_a_slice_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_with_very_many_events_in_a_file_read_in_parts_comes_out_the_same_and_has_a_slice_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     count = SKEWED + SKEWED // 50
     table = pa.table(
         {
@@ -237,11 +239,13 @@ def test_a_key_with_very_many_events_comes_out_the_same_and_has_a_slice_of_its_o
             "booked_at": ["2026-11-01T00:10:00Z"] * count,
         }
     )
-    pq.write_table(table, tmp_path / "events.parquet")
+    pq.write_table(table, tmp_path / "events.parquet", row_group_size=count // 7)
     seen, bounds = [], []
     monkeypatch.setattr(reduce_large, "SLICE_EVENTS", SKEWED // 10)
+    monkeypatch.setattr(parts, "PARQUET_BYTES", (tmp_path / "events.parquet").stat().st_size // 3)
 
     def cut(*given: Any) -> list[tuple[int, int]]:
+        assert [len(one.events) > 1 for one in given[0]] == [True], "several parts of one file"
         bounds.extend(real(*given))
         return bounds
 
@@ -265,7 +269,7 @@ def test_a_key_with_very_many_events_comes_out_the_same_and_has_a_slice_of_its_o
     st.integers(1, 5),
 )
 def test_slices_cover_the_hash_space_and_none_has_many_more_events_than_its_share(samples: list[list[tuple[int, int]]], least: int) -> None:
-    read = [pieces.Read((), Totals(), "", "", tuple(some)) for some in samples]
+    read = [pieces.Read((), Totals(), samples=tuple(some)) for some in samples]
     found = reduce_large.cut(read, least)
     events = [sample for some in samples for sample in some]
     if not events:

@@ -160,10 +160,15 @@ def tie_with_declared(
     read: FileRows,
 ) -> None:
     """Raises WrongInput where the totals that the sender declared differ from the file's. Compares only declared controls."""
+    if file.expect:
+        source = f"(FROM (FROM landed UNION ALL BY NAME FROM landed_rejects) WHERE file = {number})"
+        tie_declared(config, manifest, file, Totals(read.rows, reduce.totals_of(connection, config, source).money))
+
+
+def tie_declared(config: Config, manifest: Manifest, file: LandedFile, found: Totals) -> None:
+    """Raises WrongInput where the totals that the sender declared differ from those that were ``found`` in the file."""
     if not file.expect:
         return
-    source = f"(FROM (FROM landed UNION ALL BY NAME FROM landed_rejects) WHERE file = {number})"
-    found = Totals(read.rows, reduce.totals_of(connection, config, source).money)
     declared = declared_totals(file.expect, found.rows)
     if declared is None:
         raise WrongInput(

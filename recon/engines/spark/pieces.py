@@ -6,7 +6,7 @@ A piece of events has many row groups, so that a slice reads its own part of eac
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from recon.config import Config, model
@@ -14,6 +14,7 @@ from recon.config.model import Measure
 from recon.engines.duckdb import reduce
 from recon.engines.duckdb import window as one_window
 from recon.engines.duckdb.session import connect
+from recon.engines.spark.parts import Part, refuse_uncertain, source_of
 from recon.errors import WrongInput
 from recon.intake.files import FileRows, SourceFile, load_events
 from recon.intake.manifests import Manifest
@@ -43,19 +44,29 @@ Pieces = dict[str, list[str]]
 
 
 @dataclass(frozen=True)
+class Intake:
+    """What one task reads: some consecutive files of a window, from number ``first`` on, as a manifest; a task gets no list of all. Or a
+    ``part`` of a single large one. ``writer``: names the attempt in the store; ``window``: its place in the range."""
+
+    writer: str
+    window: int
+    manifest: Manifest
+    first: int
+    part: Part | None = None
+
+
+@dataclass(frozen=True)
 class Read:
     """The result of reading some files of a window: events and rejects as Parquet pieces. ``rows``: of each file. ``samples``: where the
-    events are in the hash space: ``hi`` of the first of some consecutive events, and their number."""
+    events are in the hash space: ``hi`` of the first of some consecutive events, and their number. ``absent``: of a part of a file, the
+    columns that none of its lines has."""
 
     rows: tuple[FileRows, ...]
     totals: Totals
-    events: str
-    rejects: str
-    samples: tuple[tuple[int, int], ...]
-
-    @property
-    def accepted(self) -> int:
-        return sum(file.accepted for file in self.rows)
+    events: tuple[str, ...] = ()
+    rejects: tuple[str, ...] = ()
+    samples: tuple[tuple[int, int], ...] = ()
+    absent: frozenset[str] = field(default_factory=frozenset)
 
 
 @dataclass(frozen=True)
@@ -68,31 +79,61 @@ class Landed:
     events: tuple[tuple[str, ...], ...]
 
 
-def read_files(store: ObjectStore, config: Config, item: tuple[str, int, Manifest, int]) -> Read:
-    """Reads the files of a manifest by the intake into a piece of events in order of hash. The manifest has some consecutive files of its
-    window, from number ``first`` on: a task gets no list of all."""
-    writer, window, manifest, first = item
+def read_files(store: ObjectStore, config: Config, item: Intake) -> Read:
+    """Reads files, or a part of one, by the intake into a piece of events in order of hash. Raises Uncertain for a part that cannot be read
+    alone."""
+    manifest, first, part = item.manifest, item.first, item.part
     place, task, files = f"window {manifest.window}: ", layout.new_attempt(), manifest.files
+    absent: tuple[str, ...] = ()
     with scratch_folder(store) as scratch, connect(store, config, scratch, place) as connection:
         try:
-            sources = [SourceFile(file.name, one_window.local_file(store, file, scratch), bool(file.reason)) for file in files]
+            if part is None:
+                sources = [SourceFile(file.name, one_window.local_file(store, file, scratch), bool(file.reason)) for file in files]
+            else:
+                source, absent = source_of(store, config, files[0], part, scratch)
+                sources = [source]
             rows = load_events(connection, sources, one_window.event_spec(config), "landed")
         except WrongInput as error:
             raise WrongInput(f"{place}{error}") from None
         one_window.refuse_if_configured(connection, config, manifest, files)
-        for number, file in enumerate(files):
-            one_window.tie_with_declared(connection, config, manifest, file, number, rows[number])
+        if part is None:
+            for number, file in enumerate(files):
+                one_window.tie_with_declared(connection, config, manifest, file, number, rows[number])
+        else:
+            refuse_uncertain(connection, part)
         totals = reduce.totals_of(connection, config, "(FROM landed UNION ALL BY NAME FROM landed_rejects)")
-        paths = [layout.piece(writer, name, first, task, "parquet") for name in (f"{window}-read", f"{window}-rejects")]
+        paths = [layout.piece(item.writer, f"{item.window}-{name}", first, task, "parquet") for name in ("read", "rejects")]
         local = [scratch / path.rpartition("/")[2] for path in paths]
         order = {"landed": "ORDER BY hi", "landed_rejects": ""}
         for file_path, (table, ordered) in zip(local, order.items(), strict=True):
-            query = f"SELECT * REPLACE (CAST(file + {first} AS INTEGER) AS file) FROM {table} {ordered}"
+            shifted = f"CAST(file + {first} AS INTEGER) AS file, CAST(line + {part.line if part else 0} AS BIGINT) AS line"
+            query = f"SELECT * REPLACE ({shifted}) FROM {table} {ordered}"
             connection.execute(f"COPY ({query}) TO {literal(str(file_path))} {reduce.write_options(sum(one.rows for one in rows))}")
         samples = _samples(local[0])
+        written = [[path] if count else [] for path, count in zip(paths, _counts(rows), strict=True)]
         for path, file_path in zip(paths, local, strict=True):
-            store.copy_in(path, file_path)
-    return Read(tuple(rows), totals, paths[0], paths[1], samples)
+            if path in written[0] or path in written[1]:
+                store.copy_in(path, file_path)
+    return Read(tuple(rows), totals, tuple(written[0]), tuple(written[1]), samples, frozenset(absent))
+
+
+def _counts(rows: Sequence[FileRows]) -> tuple[int, int]:
+    """The accepted and the rejected rows of some files."""
+    return sum(file.accepted for file in rows), sum(file.rejected for file in rows)
+
+
+def as_one(parts: Sequence[Read]) -> Read:
+    """What was read of all parts of a file, as if one task had read it."""
+    files = [one.rows[0] for one in parts]
+    rows = FileRows(files[0].name, sum(file.rows for file in files), *_counts(files))
+    return Read(
+        rows=(rows,),
+        totals=total_of(one.totals for one in parts),
+        events=tuple(path for one in parts for path in one.events),
+        rejects=tuple(path for one in parts for path in one.rejects),
+        samples=tuple(sample for one in parts for sample in one.samples),
+        absent=frozenset.intersection(*(one.absent for one in parts)),
+    )
 
 
 def _samples(piece: Path) -> tuple[tuple[int, int], ...]:
@@ -148,7 +189,7 @@ def join_pieces(store: ObjectStore, config: Config, item: tuple[Manifest, Sequen
     with scratch_folder(store) as scratch, connect(store, config, scratch, f"window {manifest.window}: ") as connection:
         connection.execute("SET preserve_insertion_order = true")
         local = {name: [local_copy(store, path, scratch) for path in paths] for name, paths in pieces.items()}
-        rejects = [local_copy(store, one.rejects, scratch) for one in read]
+        rejects = [local_copy(store, path, scratch) for one in read for path in one.rejects]
         files = {name: scratch / name for name in (reduced.EVENTS, reduced.ARTIFACTS, reduced.SET_ASIDE)}
         written = one_window.ReducedFiles(folder, files)
         events = sum(file.rows for one in read for file in one.rows)

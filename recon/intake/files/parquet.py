@@ -49,10 +49,21 @@ def direct_scan(file: SourceFile, names: Sequence[str], texts: Collection[str] =
         if not (any(check(kind) for check in plain) or (pa.types.is_decimal128(kind) and kind.scale >= 0)):
             return None
     columns = "".join(f", {_sql_text(name, kinds[name], name in texts)} AS t{position}" for position, name in enumerate(names))
+    first, end = rows_of(file, opened)
     scan = parquet.scan(file.path, "file_row_number = true")
+    if file.groups is not None:  # DuckDB reads only the row groups with these numbers
+        scan += f" WHERE file_row_number BETWEEN {first} AND {end - 1}"
     line = quoted(LINE) if has_lines(opened) else "file_row_number + 1"
     query = f"(SELECT {line} AS line, 1 AS span, CAST(NULL AS VARCHAR) AS problem{columns} FROM {scan})"
-    return query, opened.metadata.num_rows
+    return query, end - first
+
+
+def rows_of(file: SourceFile, opened: Any) -> tuple[int, int]:
+    """The first of the rows that are read of an opened file, from 0, and the end, which is not included."""
+    if file.groups is None:
+        return 0, opened.metadata.num_rows
+    counts = [opened.metadata.row_group(number).num_rows for number in range(file.groups.stop)]
+    return sum(counts[: file.groups.start]), sum(counts)
 
 
 def _sql_text(name: str, kind: Any, as_text: bool) -> str:
@@ -76,7 +87,8 @@ def row_batches(file: SourceFile, names: Sequence[str], texts: Collection[str] =
     import numpy as np
     import pyarrow as pa
 
-    row, own = 1, [LINE] if has_lines(open_parquet(file)) else []
+    opened = open_parquet(file)
+    row, own = rows_of(file, opened)[0] + 1, [LINE] if has_lines(opened) else []
     for batch in arrow_batches(file, [*names, *own]):
         count = batch.num_rows
         columns, problem = [], pa.nulls(count, pa.string())
@@ -132,9 +144,14 @@ def arrow_batches(file: SourceFile, names: list[str] | None) -> Iterator[Any]:
 
     opened = open_parquet(file)
     wide = [name for name in _int96(opened) if names is None or name in names]
-    seconds = parquet.open_file(file.path, int96="ns").iter_batches(_BATCH_ROWS, columns=wide, use_threads=False) if wide else None
+    groups = None if file.groups is None else list(file.groups)
+
+    def batches(of: Any, columns: list[str] | None) -> Iterator[Any]:
+        return iter(of.iter_batches(_BATCH_ROWS, row_groups=groups, columns=columns, use_threads=False))
+
+    seconds = batches(parquet.open_file(file.path, int96="ns"), wide) if wide else None
     try:
-        for batch in opened.iter_batches(_BATCH_ROWS, columns=names, use_threads=False):
+        for batch in batches(opened, names):
             if seconds is not None:
                 fine = next(seconds)
                 for name in wide:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from recon.intake.files.formats import blocks
-from recon.intake.files.parquet import LINE, has_lines, open_parquet, texts_of_all
+from recon.intake.files.parquet import LINE, has_lines, open_parquet, rows_of, texts_of_all
 from recon.intake.files.spec import RAW_BYTES_MAX, SourceFile
 
 
@@ -62,7 +62,8 @@ def shown(raw: bytes) -> str:
 def _parquet_rows(file: SourceFile, lines: Any) -> Iterator[Any]:
     import numpy as np
 
-    first_row, own = 1, has_lines(open_parquet(file))
+    opened = open_parquet(file)
+    first_row, own = rows_of(file, opened)[0] + 1, has_lines(opened)
     for batch in texts_of_all(file):
         numbers = np.arange(first_row, first_row + batch.num_rows)
         if own:

@@ -72,12 +72,14 @@ def spec_of(config: Config, columns: dict[str, Type]) -> EventSpec:
 @dataclass(frozen=True)
 class SourceFile:
     """A file: ``name`` as landed, which shows its format unless that is ``declared``, and the local ``path`` of its bytes. ``partial``: it
-    may lack members that the rules use, as corrections do."""
+    may lack members that the rules use, as corrections do. ``groups``: of a Parquet file only these row groups are read, with the row
+    numbers of the whole file."""
 
     name: str
     path: Path
     partial: bool = False
     declared: Format | None = None
+    groups: range | None = None
 
     @property
     def format(self) -> Format:
