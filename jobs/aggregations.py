@@ -67,7 +67,7 @@ class _Kept(Reasons):
     """What a sensor keeps from tick to tick: the site, which remembers definitions and files, and when it looked for late ones."""
 
     def __init__(self, config: Config, known: Known) -> None:
-        super().__init__()
+        super().__init__(config.name)
         self.config, self.known = config, known
         self.looked = datetime.min.replace(tzinfo=UTC)
         self._site: Aggregations | None = None

@@ -66,7 +66,7 @@ def incidents_sensor(config: Config, watch: Watch | None = None) -> dg.SensorDef
     """``<name>_incidents_sensor``; for a configuration with ``observability.webhook``. ``watch``: the store that it
     shares with other sensors."""
     shared = watch or Watch(config.name)
-    store, last, kept = resource_key(config.name), Reasons(), KeptAggregations(config)
+    store, last, kept = resource_key(config.name), Reasons(config.name), KeptAggregations(config)
     database = database_key(config.name) if has_sources(config) else None
 
     @dg.sensor(

@@ -35,7 +35,7 @@ def monitoring_sensor(config: Config, watch: Watch | None = None) -> dg.SensorDe
     """``<name>_monitoring_sensor``; for a configuration with ``observability.metrics.file``. ``watch``: the store that it
     shares with other sensors."""
     shared = watch or Watch(config.name)
-    store, last, sums, kept = resource_key(config.name), Reasons(), Sums(config), KeptAggregations(config)
+    store, last, sums, kept = resource_key(config.name), Reasons(config.name), Sums(config), KeptAggregations(config)
     database = database_key(config.name) if has_sources(config) else None
 
     @dg.sensor(

@@ -34,6 +34,7 @@ from recon.state.kept_rules import refuse_other_rules
 from recon.state.timeline import State, Timeline
 from recon.storage import clock
 from recon.storage.port import ObjectStore
+from recon.telemetry import logs
 from recon_assets.assets import asset_key
 from recon_assets.checks import FRESHNESS, FRESHNESS_OF, freshness_verdict
 from recon_assets.partitions import RANGE_END, RANGE_START, chosen_tags, key_of, window_of
@@ -83,7 +84,7 @@ def reconciliation_sensors(config: Config, watch: Watch) -> list[dg.SensorDefini
 def _sensor(
     config: Config, watch: Watch, stage: str, job: str | None, description: str, tick: Tick, failed: Failed = lambda cursor: cursor
 ) -> dg.SensorDefinition:
-    store, last = resource_key(config.name), Reasons()
+    store, last = resource_key(config.name), Reasons(config.name)
 
     @dg.sensor(
         name=f"{config.name}_{stage}_sensor",
@@ -118,17 +119,18 @@ def at_start() -> dg.DefaultSensorStatus:
 
 
 class Reasons:
-    """The reason that the last tick logged."""
+    """The reason that the last tick of a sensor of a reconciliation logged."""
 
-    def __init__(self) -> None:
-        self._logged = ""
+    def __init__(self, reconciliation: str) -> None:
+        self._reconciliation, self._logged = reconciliation, ""
 
     def log(self, context: dg.SensorEvaluationContext, reason: str) -> None:
         """Logs the reason unless it differs from the last one only in times of day: Dagster stores a file for each tick that logs."""
         without_times = _TIME_OF_DAY.sub("", reason)
         if without_times != self._logged:
             self._logged = without_times
-            context.log.info(reason)
+            with logs.logged_with(reconciliation=self._reconciliation):
+                context.log.info(reason)
 
 
 def _stage_tick(config: Config, stage: str) -> Tick:

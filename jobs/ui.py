@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import sys
@@ -11,9 +12,13 @@ from typing import NoReturn
 from jobs.origin import ROOT
 from recon.errors import ReconError, WrongUsage
 from recon.operations.packaging.own_packages import refuse_foreign_modules
+from recon.telemetry import logs
 from resources.dagster_instance import WORKSPACE_YAML, configuration_path, prepared_home, top_level_file
 
 PORT, PORTS_TRIED = 3000, 50
+CODE_SERVER_FORMAT = "DAGSTER_CLI_API_GRPC_LOG_FORMAT"
+"""Environment of the code servers that Dagster starts by itself: the format of their own lines."""
+_LOG = logging.getLogger("recon.ui")
 
 
 def main(arguments: list[str]) -> NoReturn:
@@ -25,13 +30,20 @@ def main(arguments: list[str]) -> NoReturn:
             raise WrongUsage(f"{configuration}: no such file; name a configuration, or make one with 'recon init DIR'")
         home, port = prepared_home(configuration), free_port(PORT)
         workspace = workspace_file(home)
+        json = logs.set_up()
     except ReconError as error:
-        print(error, file=sys.stderr)
+        logs.complain(_LOG, str(error), shown_as="")
         sys.exit(error.exit_status)
     os.environ |= {"DAGSTER_HOME": str(home), "RECON_CONFIG": str(configuration)}
     dagster = Path(sys.executable).with_name("dagster")
-    print(f"http://127.0.0.1:{port} shows {configuration}; Dagster's home is {home}", flush=True)
-    os.execv(dagster, [str(dagster), "dev", "--workspace", str(workspace), "--port", str(port)])  # noqa: S606 - without a shell
+    said = f"http://127.0.0.1:{port} shows {configuration}; Dagster's home is {home}"
+    if json:
+        _LOG.info("%s", said)
+        os.environ[CODE_SERVER_FORMAT] = "json"
+    else:
+        print(said, flush=True)
+    format_ = ["--log-format", "json"] if json else []
+    os.execv(dagster, [str(dagster), "dev", "--workspace", str(workspace), "--port", str(port), *format_])  # noqa: S606 - without a shell
 
 
 def workspace_file(home: Path) -> Path:

@@ -75,9 +75,11 @@ Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext | dg.OpExecut
 @contextmanager
 def errors_as_failures(context: Context, retries: By) -> Iterator[None]:
     """Turns Recon's errors into failures with one line, and requests retries for transient errors, by kind. Other errors pass unchanged.
-    Logs of the block have the run, its job and the attempt."""
+    Logs of the block have the run, its job, its reconciliation and the attempt."""
     try:
-        with logs.logged_with(run=context.run.run_id, job=context.run.job_name, attempt=context.op_execution_context.retry_number + 1):
+        run, attempt = context.run, context.op_execution_context.retry_number + 1
+        name = run.tags.get("recon/reconciliation")
+        with logs.logged_with(run=run.run_id, job=run.job_name, attempt=attempt, reconciliation=name):
             yield
     except Exception as error:
         if (kind := transient_kind(error)) is not None:

@@ -1,5 +1,6 @@
 """The requests of the transformation service as an asset: materializing it carries out what waits, and shows how the service does."""
 
+import json
 import os
 import re
 import signal
@@ -17,6 +18,7 @@ from recon.errors import TryAgain, WrongUsage
 from recon.service.figures import figures
 from recon.service.submissions import ENDED
 from recon.storage.roles import SERVICE, refuse_no_profile, role_of
+from recon.telemetry import logs
 from recon_assets.reporting import tag
 from recon_assets.retries import COMPUTE, errors_as_failures
 
@@ -26,6 +28,8 @@ TARGET = 0.999
 """The share of good requests that are to be done within their latency."""
 _LISTED_MAX = 50
 ENDED_LINE = re.compile(rf"request (?P<name>[0-9a-f]{{32}}): (?P<state>{'|'.join(ENDED)})\b(?:: )?(?P<why>.*)")
+_OF_WORKER = ("recon.worker", "recon.cli")
+"""The loggers of the worker itself."""
 _STOP_S = 40
 
 
@@ -82,12 +86,14 @@ def work(context: dg.AssetExecutionContext, path: Path, config: Work) -> dict[st
     chosen = ["--only", config.only, "--idle", "10"] if config.only else ["--lane", "small", "--for", str(config.seconds), "--idle", "5"]
     command = [sys.executable, "-m", "recon.cli", "requests", "work", "--config", str(path), *chosen]
     ended: dict[str, tuple[str, str]] = {}
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, **logs.environment(), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)  # noqa: S603
     assert process.stdout is not None
     try:
-        for line in process.stdout:
-            context.log.info(line.rstrip())
+        for line in map(_said, process.stdout):
+            if line is None:
+                continue
+            context.log.info(line)
             if (found := ENDED_LINE.match(line)) is not None:
                 ended[found["name"]] = found["state"], found["why"]
         if status := process.wait():
@@ -96,6 +102,21 @@ def work(context: dg.AssetExecutionContext, path: Path, config: Work) -> dict[st
     finally:
         _stop(process)
     return ended
+
+
+def _said(line: str) -> str | None:
+    """A line of the worker, without its end. Where logs are JSON, its message. A line of the processes that carry requests out goes on as
+    it is, with its own fields, and is None here."""
+    if not line.startswith("{"):
+        return line.rstrip()
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return line.rstrip()
+    if record.get("logger") in _OF_WORKER:
+        return str(record.get("message", ""))
+    sys.stderr.write(line)
+    return None
 
 
 def _stop(process: subprocess.Popen[str]) -> None:

@@ -20,4 +20,11 @@ if [ -n "${RECON_STAGE_ROLES:-}" ]; then
         printf '[profile recon-%s]\nrole_arn = %s\ncredential_source = EcsContainer\n\n' "$stage" "$role"
     done > "$AWS_CONFIG_FILE"
 fi
+# Dagster's own processes write JSON where Recon's do; the variable is for the process that a code server starts.
+if [ "${RECON_LOG:-}" = json ]; then
+    export DAGSTER_CLI_API_GRPC_LOG_FORMAT=json
+    case "${1:-} ${2:-} ${3:-}" in
+        "dagster-webserver "* | "dagster-daemon run"* | "dagster code-server start") set -- "$@" --log-format=json ;;
+    esac
+fi
 exec "$@"

@@ -3,6 +3,8 @@ withdraw."""
 
 from __future__ import annotations
 
+import logging
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 SHOWN = 20
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The request, as 'recon requests list' names it.")]
 Why = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; the request's events show it.")]
+_LOG = logging.getLogger("recon.worker")
 OnlyOwner = Annotated[str | None, typer.Option("--owner", metavar="OWNER", help="Only requests of this owner.")]
 
 
@@ -43,13 +46,16 @@ def work(
     """
     from recon.service.submissions import LANES
     from recon.service.worker import Worker, stop_on_signals
+    from recon.telemetry import logs
 
     lanes = tuple(one for one in LANES if lane in (None, one))
     if not lanes:
         raise WrongUsage(f"--lane {lane}: there are the lanes {' and '.join(LANES)}")
-    worker = Worker(common.located().service(), lanes, only, say=warn if common.json else say)
-    stop_on_signals(worker)
-    ended = worker.work(for_, idle)
+    service = common.located().service()
+    with logs.logged_with(reconciliation=service.place.name):
+        worker = Worker(service, lanes, only, say=partial(_LOG.info, "%s") if logs.on() else warn if common.json else say)
+        stop_on_signals(worker)
+        ended = worker.work(for_, idle)
     if common.json:
         as_json({"worker": worker.name, "ended": ended})
 

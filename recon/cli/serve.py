@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from contextlib import nullcontext
 from typing import Annotated
@@ -34,6 +35,7 @@ def serve(
     recon serve --port 8000 --no-work
     """
     try:
+        from recon.telemetry import logs
         from recon.web import server
         from recon.web.beside import worker_beside
     except ModuleNotFoundError as error:
@@ -45,6 +47,8 @@ def serve(
     address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
     if common.json:
         as_json({"address": address})
+    elif logs.on():
+        logging.getLogger("recon.web").info("listening on %s", address)
     else:
         say(f"listening on {address}")
     sys.stdout.flush()

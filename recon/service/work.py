@@ -81,13 +81,22 @@ def run(job: Job, alive: Connection) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard if soft != hard else soft, hard))
     service = Service(load_place(job.config), job.open_readers)
     logs.set_up()
-    try:
-        with logs.logged_with(reconciliation=service.place.name, request=job.one.name, attempt=job.one.tries):
+    with logs.logged_with(reconciliation=service.place.name, request=job.one.name, attempt=job.one.tries):
+        try:
+            _logged("begun")
             _work(service, job)
-    except Lost:
-        return
-    except BaseException as error:
-        _end(service, job, error)
+            _logged("done")
+        except Lost:
+            return
+        except BaseException as error:
+            _logged(f"ended by {type(error).__name__}")
+            _end(service, job, error)
+
+
+def _logged(what: str) -> None:
+    """Where logs are text, the worker's lines are enough."""
+    if logs.on():
+        _LOG.info("%s", what)
 
 
 def _work(service: Service, job: Job) -> None:

@@ -29,6 +29,7 @@ from recon.service.scratch import Scratch, dead_workers, remove
 from recon.service.site import Service
 from recon.service.submissions import LANES, LaneName, Lost, Problem, Submission
 from recon.service.work import Job, run
+from recon.telemetry import logs
 
 TICK_S = 0.2
 """Between two looks at the database, where nothing happens."""
@@ -143,6 +144,11 @@ class Worker:
                     each.alive.send_bytes(b"1")
         self._say_how_far()
 
+    def _say_of(self, one: Submission, text: str) -> None:
+        """Says something of a request; logs have its name and its try."""
+        with logs.logged_with(request=one.name, attempt=one.tries):
+            self._say(f"request {one.name}: {text}")
+
     def _say_how_far(self) -> None:
         """Says what the one request of a worker for one does now, where that is new."""
         for each in self._running if self._only is not None else ():
@@ -150,13 +156,13 @@ class Worker:
             if last is not None and last.id != each.said and last.state == "running":
                 each.said = last.id
                 share = "" if last.share is None else f" ({last.share}% of the request is done)"
-                self._say(f"request {each.one.name}: {last.state}: {last.what}{share}")
+                self._say_of(each.one, f"{last.state}: {last.what}{share}")
 
     def _remove_overdue(self) -> None:
         with dead_workers() as names:
             overdue = self._service.claims.overdue(names)
         for one in overdue:
-            self._say(f"request {one.name}: its worker gave no sign of life")
+            self._say_of(one, "its worker gave no sign of life")
             if one.ended or not self._service.settings.lane(one.lane).engine.elsewhere:
                 self._remove_what(one, one.place)
 
@@ -185,7 +191,7 @@ class Worker:
         folder = self._scratch / f"{one.name}-{one.worker[-8:]}"
         ours, theirs = multiprocessing.Pipe(duplex=False)
         if self._only is not None:
-            self._say(f"request {one.name}: running: try {one.tries}")
+            self._say_of(one, f"running: try {one.tries}")
         try:
             folder.mkdir()
             # The reader is the process's; the writer closes when this worker ends, however it ends.
@@ -196,7 +202,7 @@ class Worker:
             theirs.close()
             shutil.rmtree(folder, ignore_errors=True)
             self._service.claims.give_back(one, f"no process could be started for it: {error}", NO_PROCESS)
-            self._say(f"request {one.name}: no process could be started for it: {error}")
+            self._say_of(one, f"no process could be started for it: {error}")
             return False
         finally:
             ours.close()
@@ -247,7 +253,7 @@ class Worker:
             self._judge(each)
         self.ended += 1
         found = self._service.claims.state_of(each.one)
-        self._say(f"request {each.one.name}: {found}")
+        self._say_of(each.one, str(found))
 
     def _judge(self, each: _Running) -> None:
         """Ends the request of a process that did not. Raises Lost where it did."""
@@ -344,10 +350,13 @@ def _resident(pid: int | None) -> int:
 def stop_on_signals(worker: Worker) -> None:
     """SIGTERM and Ctrl-C stop a worker; a second one ends the process at once, and its requests with it."""
 
+    text = "finishing what runs, or handing it back"
+    line = logs.line_of("recon.worker", text) if logs.on() else f"recon: {text}"
+
     def stop(number: int, _frame: object) -> None:
         worker.stop()
         signal.signal(number, signal.SIG_DFL)
-        os.write(sys.stderr.fileno(), b"recon: finishing what runs, or handing it back\n")  # print may be at work already
+        os.write(sys.stderr.fileno(), f"{line}\n".encode())  # print may be at work already
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)

@@ -117,6 +117,11 @@ def complain(log: logging.Logger, text: str, shown_as: str = "recon: ") -> None:
         print(f"{shown_as}{text}", file=sys.stderr, flush=True)
 
 
+def line_of(name: str, text: str) -> str:
+    """A line as it is logged now by the logger ``name``, for code that cannot log: a handler of a signal."""
+    return JsonLines().format(logging.LogRecord(name, logging.INFO, "", 0, "%s", (text,), None))
+
+
 class JsonLines(logging.Formatter):
     """One JSON object per record: ``time``, ``level``, ``logger``, ``message``, the fields, ``error`` and ``traceback`` of an exception. A
     traceback has files and lines, not the text of the exception, which may quote an event."""
@@ -150,8 +155,9 @@ class _Stderr(logging.StreamHandler[IO[str]]):
 
 
 def _of_dagster(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a record of Dagster's own: run, job and step."""
-    named = {"run": meta.get("run_id"), "job": meta.get("job_name"), "step": meta.get("step_key")}
+    """The fields of a record of Dagster's own: run, job and step; or the sensor or schedule."""
+    sensor = meta.get("name") if "repository_name" in meta else None
+    named = {"run": meta.get("run_id"), "job": meta.get("job_name"), "step": meta.get("step_key"), "sensor": sensor}
     return {name: value for name, value in named.items() if value}
 
 

@@ -34,6 +34,11 @@ def test_a_daemon_reports_an_incident_once_and_writes_figures_lineage_and_json_l
     assert text.startswith("*orders*: Every row of window ")
     runs = {run.run_id for run in line.runs()}
     assert {event["run"]["facets"]["parent"]["run"]["runId"] for event in backend.taken} <= runs
+    raw = [text for text in line.log.read_text(errors="replace").splitlines() if text and not parsed(text)]
+    assert raw == [], "the daemon, its code server and the workers of runs write JSON alone"
+    sensors = [found for found in map(parsed, line.log.read_text(errors="replace").splitlines()) if "sensor" in found]
+    assert sensors
+    assert {found["reconciliation"] for found in sensors} == {"orders"}
     logged = [found for found in map(parsed, line.log.read_text(errors="replace").splitlines()) if found.get("logger") == "recon.stages"]
     assert {found["stage"] for found in logged} == set(STAGES)
     assert {found["run"] for found in logged} <= runs

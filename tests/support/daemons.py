@@ -122,6 +122,7 @@ class Site:
             "RECON_WAIT_S": "1",
             "RECON_TEST_FAULTS": str(self.folder / "faults"),
             "PYTHONPATH": PATH,
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             **self.env,
         }
 
@@ -132,6 +133,8 @@ class Site:
         version table in SQLite that no later start accepts."""
         self.instance()
         command = [sys.executable, "-m", "dagster._daemon", "run", "-w", str(ROOT / "workspace.yaml")]
+        if self.env.get("RECON_LOG"):  # as a container has it
+            command = ["sh", str(ROOT / "infra" / "docker" / "entrypoint.sh"), "dagster-daemon", *command[3:]]
         with self.log.open("ab") as out:
             settings: dict[str, Any] = {"cwd": self.folder, "env": self.environment(), "stdout": out, "stderr": out}
             self._daemon = subprocess.Popen(command, **settings, start_new_session=True, preexec_fn=end_with_parent)

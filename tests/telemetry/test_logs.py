@@ -7,14 +7,12 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
-from dagster import _loggers
 from folders import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,21 +31,6 @@ from recon.storage.local import LocalStore
 from recon.storage.port import ObjectStore
 from recon.telemetry import logs
 from recon_assets.partitions import range_tags
-
-
-@pytest.fixture
-def json_logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """RECON_LOG=json in this process, until the end of the test."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    monkeypatch.setattr(_loggers, "colored_console_logger", _loggers.colored_console_logger)
-    monkeypatch.setenv(logs.LOG, "json")
-    yield
-    for handler in root.handlers[:]:
-        root.removeHandler(handler)
-    for handler in handlers:
-        root.addHandler(handler)
-    root.setLevel(level)
 
 
 def lines(text: str) -> list[dict[str, Any]]:

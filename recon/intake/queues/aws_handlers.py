@@ -19,6 +19,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -131,11 +132,21 @@ def _answered(step: Callable[[Sequence[Delivery]], list[Delivery]], event: Mappi
         for one in event["Records"]
     ]
     attempt = max((one.received for one in deliveries), default=1)
-    with logs.logged_with(stage=event["Records"][0].get("eventSourceARN", "").rpartition(":")[2] if deliveries else None, attempt=attempt):
+    queue = event["Records"][0].get("eventSourceARN", "").rpartition(":")[2] if deliveries else None
+    with logs.logged_with(stage=queue, attempt=attempt, reconciliation=_reconciliation(deliveries)):
         failed = step(deliveries)
         if logs.on():
             steps.LOG.info("%d messages, %d failed", len(deliveries), len(failed))
     return {"batchItemFailures": [{"itemIdentifier": one.id} for one in failed]}
+
+
+def _reconciliation(deliveries: Sequence[Delivery]) -> str | None:
+    """The reconciliation that all messages are of, for logs. The first line of each is JSON that names its file."""
+    found = set[str]()
+    for one in deliveries:
+        with suppress(ValueError, AttributeError):
+            found.add(str(json.loads(one.body.partition("\n")[0]).get("file", "")).partition("/")[0])
+    return found.pop() or None if len(found) == 1 else None
 
 
 def _left_s(context: Context) -> float:
