@@ -17,6 +17,8 @@ import recon
 from recon.api import Reconciliation
 from recon.engines.port import MergeTask, Written
 from recon.engines.prefetched import Prefetched
+from recon.engines.spark import parts
+from recon.engines.spark import reduce as by_size
 from recon.engines.spark.engine import Spark
 from recon.planning import due
 from recon.stages.reduce import reduce_windows
@@ -106,6 +108,36 @@ def test_what_spark_reads_from_s3_does_not_grow_with_the_number_of_slices(
     assert max(read["fetched"]) < 1.02 * min(read["fetched"]), read
     # Several slices' runs are joined: their entries are read once more.
     assert read["merged"][2] < 1.2 * read["merged"][1], read
+
+
+def test_what_a_large_reduce_reads_from_s3_does_not_grow_with_the_number_of_slices(
+    batch: tuple[Reconciliation, State, list[Figures]], counted: CountingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    r, state, _ = batch
+    (manifest,) = due.due(r.store(), r.config, state).ready
+    (file,) = manifest.files
+    monkeypatch.setattr(by_size, "SMALL_BYTES", 0)
+    monkeypatch.setattr(parts, "PARQUET_BYTES", file.bytes * 2 // 3)
+    events: list[int] = []
+    pieces: list[int] = []
+    written: list[int] = []
+    for slices in (1, 4, 16):
+        config = replace(r.config, engine=LOCAL.model_copy(update={"slices": slices}))
+        counted.take()
+        (figures,) = Spark().reduce(r.store(), config, [manifest])
+        traffic = counted.take()
+        assert (figures.keys, figures.accepted.rows) == (KEYS, KEYS)
+        events.append(traffic.by_kind["events"])
+        pieces.append(traffic.by_kind["state"])
+        written.append(traffic.written)
+        # Of each of two pieces of events a slice reads the size, the footer and its row groups.
+        assert traffic.requests["GET"] + traffic.requests["HEAD"] <= 40 + 16 * slices, traffic.requests
+        assert traffic.requests["PUT"] <= 10 + 2 * slices, traffic.requests
+    # A file that is read in parts is read twice: once for its digest.
+    assert max(events) <= 2.1 * file.bytes, (events, file.bytes)
+    # A slice reads its own row groups, one at its border, and the footer.
+    assert pieces[2] < 1.2 * pieces[0], pieces
+    assert written[2] < 1.1 * written[0], written
 
 
 def test_a_record_whose_piece_was_deleted_is_read_from_its_part_file(
