@@ -9,7 +9,7 @@ from typing import Literal
 
 from recon.aggregations.definitions.load import Definition
 from recon.aggregations.definitions.sections import ExpectedNumber
-from recon.aggregations.preconditions.conditions import ATTEMPTS, TRIES
+from recon.aggregations.preconditions.conditions import ATTEMPTS, CADENCE, TRIES
 from recon.aggregations.preconditions.evaluate import Evaluation
 from recon.aggregations.preconditions.snapshot import ALL
 from recon.aggregations.runs.site import Aggregations
@@ -53,7 +53,7 @@ def overdue(
     source. ``grace``: as ``allowed`` says. Of the windows without files it looks at the newest."""
     grid, found = definition.config.grid, dict[str, Overdue]()
     for one in evaluations:
-        if one.definition.name != definition.name or one.settled or not _is_over(grid, one, grace, now):
+        if one.definition.name != definition.name or one.settled or _is_early(one) or not _is_over(grid, one, grace, now):
             continue
         state: Literal["waits", "due", "runs"] = "runs" if one.past.active else "due" if one.due else "waits"
         why = "; ".join(answer.why for answer in one.answers if not answer.passes) or "it is due, and no run has begun"
@@ -104,6 +104,12 @@ def unloaded(site: Aggregations, now: datetime | None = None) -> tuple[list[Unlo
 
 def _due_at(grid: Grid, scope: str, grace: timedelta) -> datetime | None:
     return None if scope == ALL else grid.after(grid.parse(scope)) + grace
+
+
+def _is_early(evaluation: Evaluation) -> bool:
+    """Whether it waits for nothing but its cadence, which the definition asks for."""
+    waits_for = [answer.condition for answer in evaluation.answers if not answer.passes]
+    return waits_for == [CADENCE]
 
 
 def _is_over(grid: Grid, evaluation: Evaluation, grace: timedelta, now: datetime) -> bool:

@@ -36,6 +36,16 @@ def test_a_window_that_waits_is_late_once_its_time_is_over_and_says_what_it_wait
     assert found_late(site) == {}
 
 
+def test_a_window_that_waits_for_its_cadence_alone_is_not_late(tmp_path: Path) -> None:
+    site = made(tmp_path, {"daily": f"{DAILY}cadence: 7d\nexpect: [{{name: a.csv, until: 2026-11-02}}]\n"})
+    land(site)
+    run(site)
+    land(site, rows=(("A", "4", "2.00"),))
+    (waiting,) = site.evaluator.evaluate([s.definition(site)], site.runs.now())
+    assert [answer.condition for answer in waiting.answers if not answer.passes] == ["cadence"]
+    assert found_late(site, site.runs.now(), timedelta(days=-40_000)) == {}
+
+
 def test_a_window_without_any_file_is_late_on_the_days_on_which_one_is_expected(tmp_path: Path) -> None:
     site = made(tmp_path, {"daily": f"{DAILY}expect: [{{name: a.csv, until: 2026-11-04}}]\n"})
     now = datetime(2026, 11, 6, tzinfo=UTC)
