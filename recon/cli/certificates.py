@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from recon.cli.screen import amount, count, number, say, table
-from recon.model.totals import Totals, groups_of
+from recon.model.totals import Totals, amounts_of, groups_of
 
 CONFLICTS_SHOWN = 10
 PARTS = ("in", "accepted", "duplicates", "rejected")
@@ -22,25 +22,13 @@ def totals_of(certificates: Iterable[Mapping[str, Any]]) -> dict[str, Totals]:
     return totals
 
 
-def unreadable_of(certificates: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    """Control total → rejected rows without a readable amount, over several certificates."""
-    unreadable: dict[str, int] = {}
-    for certificate in certificates:
-        for name, rows in certificate["stages"]["reduce"]["unreadable"].items():
-            unreadable[name] = unreadable.get(name, 0) + rows
-    return unreadable
-
-
 def say_totals(totals: Mapping[str, Totals], unreadable: Mapping[str, int] | None = None) -> None:
     """Prints one line for rows and one for each control total and group, with whether it adds up. ``unreadable``: control total → rejected
     rows without a readable amount, which no total can include; a note below the table counts them."""
-    unknown = {name: rows for name, rows in (unreadable or {}).items() if rows}
+    unknown = unreadable or {}
     lines: list[tuple[str, str, list[Decimal]]] = [("", "rows", [Decimal(totals[part].rows) for part in PARTS])]
     for name, by in groups_of(totals[part] for part in PARTS):
-        values = [totals[part].money.get(name, {}).get(by, Decimal(0)) for part in PARTS]
-        # A part without a group is written in the scale of the others: 0.00 below 12.50.
-        scale = min(int(value.as_tuple().exponent) for value in values)
-        lines.append((name, f"{name} {by}".strip(), [value if value else Decimal((0, (0,), scale)) for value in values]))
+        lines.append((name, f"{name} {by}".strip(), amounts_of([totals[part] for part in PARTS], name, by)))
     rows = [(label, *map(amount, values), _verdict(values, name in unknown)) for name, label, values in lines]
     columns = ["in", "= accepted", "+ duplicates", "+ rejected"]
     table(["", *columns, "ties"], rows, columns)
@@ -149,7 +137,9 @@ def say_certificate(certificate: Mapping[str, Any]) -> None:
     made = f"revision {number(certificate['revision'])}, commit {number(certificate['commit'])}"
     say(f"{made}, changed by {change['cause']}{why}")
     reduced = certificate["stages"]["reduce"]
-    say_totals(totals_of([certificate]), reduced["unreadable"])
+    from recon.state.certificates import unreadable_of
+
+    say_totals(totals_of([certificate]), unreadable_of([certificate]))
     lines = [*_without_amount(reduced.get("without_amount", {})), *_conflicts(certificate), *_unusual(certificate)]
     lines += [
         f"{file['origin']['file']}: source {file['origin']['source']} received {count(file['origin']['rows'], 'row')}, "

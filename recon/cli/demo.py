@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from recon import api
-from recon.cli.certificates import say_totals, totals_of, unreadable_of
+from recon.cli.certificates import say_totals, totals_of
 from recon.cli.dagster_runs import Materializing
 from recon.cli.screen import count, number, say, seconds, table
 from recon.errors import WrongUsage
 from recon.samples.scenario import Step, write_story
+from recon.state.certificates import unreadable_of
 
 MARK = ".recon-demo"
 """The file that marks a folder as a demo's, which may be emptied to start afresh."""

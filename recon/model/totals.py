@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, localcontext
 from typing import Any
@@ -101,6 +101,13 @@ def plain(amount: Decimal) -> str:
 def groups_of(parts: Iterable[Totals]) -> list[tuple[str, str]]:
     """Every control name and group of the parts, in order."""
     return sorted({(name, by) for part in parts for name, groups in part.money.items() for by in groups})
+
+
+def amounts_of(parts: Sequence[Totals], name: str, by: str) -> list[Decimal]:
+    """The total of a control and group in each of ``parts``; one has it. Zeros have the digits of the others: 0.00 beside 12.50."""
+    values = [part.money.get(name, {}).get(by, Decimal(0)) for part in parts]
+    scale = min(int(value.as_tuple().exponent) for value in values)
+    return [value or Decimal((0, (0,), scale)) for value in values]
 
 
 def total_of(parts: Iterable[Totals]) -> Totals:

@@ -13,10 +13,11 @@ from recon.config import Config
 from recon.errors import WrongUsage
 from recon.exports.pages import page
 from recon.model.moments import upto
-from recon.model.totals import Totals, groups_of
+from recon.model.totals import Totals, amounts_of, groups_of
 from recon.model.windows import is_date, local_midnight, name_of
 from recon.reading.breaks import Chosen, amount_of, breaks_and_summary, scope_of
 from recon.reading.status import window_status, wrong_in
+from recon.state.certificates import unreadable_of
 from recon.state.timeline import State
 from recon.storage.port import ObjectStore
 
@@ -48,7 +49,8 @@ class DayWindow:
 @dataclass(frozen=True)
 class DayReport:
     """The report of a day. ``verdict``: ``right`` where each window that holds files is done and ties, ``wrong`` where a person has to act,
-    else ``open``. ``totals``: part → control totals over the certificates. ``breaks``: the groups of ``recon breaks``, at the end of
+    else ``open``. ``totals``: part → control totals over the certificates. ``unreadable``: control total → rejected rows
+    without a readable amount, which no total includes. ``breaks``: the groups of ``recon breaks``, at the end of
     ``through``, the last processed window of the day; None where none is processed. ``largest``: rows of the largest breaks. ``empty``:
     windows that are over and hold no file. ``to_come``: windows that are not over."""
 
@@ -62,6 +64,7 @@ class DayReport:
     empty: Sequence[str]
     to_come: int
     totals: Mapping[str, Totals]
+    unreadable: Mapping[str, int]
     through: str | None
     breaks: Sequence[Mapping[str, Any]] | None
     amount: str | None
@@ -106,6 +109,7 @@ def day_report(store: ObjectStore, config: Config, rules: Config, state: State, 
         empty=[answer["window"] for answer in empty],
         to_come=len(starts) - len(over),
         totals=totals,
+        unreadable=unreadable_of(answer["certificate"] for answer in landed if answer["certificate"]),
         through=through,
         breaks=breaks,
         amount=amount_of(rules),
@@ -174,15 +178,9 @@ def _plain(value: object) -> object:
 
 def html_of(report: DayReport) -> str:
     """The report as a page that needs no other file."""
-    money = [{"name": f"{name} {by}".strip(), "amounts": _amounts(report, name, by)} for name, by in groups_of(report.totals.values())]
+    parts = [report.totals[part] for part in PARTS]
+    money = [{"control": name, "name": f"{name} {by}".strip(), "amounts": amounts_of(parts, name, by)} for name, by in groups_of(parts)]
     return page("day.html", {**vars(report), "money": money, "bars": bars_of(report.breaks or ())})
-
-
-def _amounts(report: DayReport, name: str, by: str) -> list[Decimal]:
-    """A control total of each part; a part without it has zero with the digits of the others."""
-    found = [report.totals[part].money.get(name, {}).get(by) for part in PARTS]
-    digits = min(int(amount.as_tuple().exponent) for amount in found if amount is not None)
-    return [Decimal((0, (0,), digits)) if amount is None else amount for amount in found]
 
 
 def bars_of(breaks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

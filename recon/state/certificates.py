@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -88,3 +89,11 @@ def lag(config: Config, state: State, now: datetime) -> timedelta | None:
 def certificate_of(path: str, raw: bytes) -> dict[str, Any]:
     """A certificate from its bytes. Raises Damaged."""
     return documents.parsed(path, raw, dict[str, Any], documents.RESTORE)
+
+
+def unreadable_of(certificates: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Control total → rejected rows without a readable amount, over several certificates; only controls with such rows."""
+    found: Counter[str] = Counter()
+    for certificate in certificates:
+        found.update(certificate["stages"]["reduce"]["unreadable"])
+    return {name: rows for name, rows in found.items() if rows}

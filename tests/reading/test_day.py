@@ -112,7 +112,9 @@ def test_the_newest_day_that_is_over_and_has_a_window(r: Reconciliation) -> None
 def test_the_page_has_every_figure_and_no_element_of_a_key(r: Reconciliation) -> None:
     page = html_of(r.report(DAY))
     cells = Cells(page)
-    assert {W0, W1, "C<b>", "1,234.50", "0.01"} <= set(cells.found)
+    assert {W0, W1, "C<b>", "1,234.50", "0.01", "amount EUR *"} <= set(cells.found)
+    assert "* 1 rejected row has no readable amount, so no total includes it." in page
+    assert '<td class="n">0</td>' not in page.partition("amount EUR")[2].partition("</tr>")[0]  # but 0.00
     assert not {"b", "script", "link", "img"} & cells.elements
     assert "default-src 'none'" in page
     assert "http" not in page.replace("http-equiv", "")
