@@ -14,7 +14,7 @@ def page(template: str, values: Mapping[str, Any]) -> str:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"shown": _shown, "share": _share}
+    environment.filters |= {"shown": _shown, "amount": _amount, "share": _share}
     return environment.from_string(files("recon.exports").joinpath(template).read_text(encoding="utf-8")).render(values)
 
 
@@ -27,6 +27,11 @@ def _shown(value: object) -> str:
     if isinstance(value, Decimal):
         return f"{value:,f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _amount(text: str | None) -> str:
+    """An amount that is written in plain digits, as ``_shown``."""
+    return "" if text is None else _shown(Decimal(text))
 
 
 def _share(part: float | Decimal, whole: float | Decimal, of: float = 100) -> str:
