@@ -12,7 +12,6 @@ from recon.cli.caveats import say_caveats, say_written
 from recon.cli.options import Common, Moment, flat
 from recon.cli.progress import Bar
 from recon.cli.screen import amount, as_json, count, number, say, table
-from recon.errors import WrongUsage
 
 if TYPE_CHECKING:
     from recon.api import Reconciliation
@@ -57,8 +56,7 @@ def breaks(
     from recon.reading.breaks import Chosen
 
     reconciliation = common.opened()
-    statuses = _known_statuses(reconciliation, selection.status or [])
-    chosen = Chosen(statuses, selection.age, selection.minimum, selection.sort, selection.limit)
+    chosen = Chosen(tuple(selection.status or ()), selection.age, selection.minimum, selection.sort, selection.limit)
     found = reconciliation.caveats()
     if file is not None:
         with Bar("breaks"):
@@ -73,15 +71,6 @@ def breaks(
     else:
         _say_none(reconciliation, found, chosen != Chosen() or moment != Moment())
     return say_caveats(found, common.json)
-
-
-def _known_statuses(reconciliation: Reconciliation, given: Sequence[str]) -> tuple[str, ...]:
-    """The statuses in --status. Raises WrongUsage for a status that no artifact can have."""
-    known = reconciliation.statuses()
-    for name in given:
-        if name not in known:
-            raise WrongUsage(f"--status {name}: no artifact can have this status; there are {', '.join(sorted(known))}")
-    return tuple(given)
 
 
 def _say_none(reconciliation: Reconciliation, found: Sequence[Caveat], filtered: bool) -> None:

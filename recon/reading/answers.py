@@ -184,12 +184,6 @@ class Answers:
 
         return caveats(self.store(), self.config, self.state())
 
-    def statuses(self) -> frozenset[str]:
-        """The statuses that an artifact can have by the rules as they are, and those that artifacts have."""
-        from recon.reading.breaks import statuses_of
-
-        return statuses_of(self.config, self.state())
-
     def breaks(self, chosen: Chosen | None = None, **moment: str | None) -> pa.Table:
         """Artifacts that are not matched; see recon.reading.breaks. ``moment``: ``as_of``, ``through``, ``known_at`` as in ``show``."""
         from recon.reading.breaks import Chosen, breaks

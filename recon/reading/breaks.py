@@ -6,7 +6,7 @@ event has no time, to now, or to the moment of the question. Corrections do not 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recon.config import Config
+from recon.config.form import form_of
 from recon.errors import WrongUsage
 from recon.exports.sheets import Book
 from recon.intake.manifests import CORRECTION
@@ -154,19 +155,26 @@ def amount_of(config: Config) -> str | None:
 _COLUMNS = "* EXCLUDE (place)"
 
 
-def statuses_of(config: Config, state: State) -> frozenset[str]:
-    """The statuses that an artifact can have by the rules, and those that artifacts have."""
-    return frozenset([*(item.name for item in config.status), *state.totals.get("statuses", {})])
+class UnknownStatus(WrongUsage):
+    """A status that no artifact can have, or, where user logic may set any, that none has. ``known``: those that there are."""
+
+    def __init__(self, name: str, known: Collection[str]) -> None:
+        self.name, self.known = name, sorted(known)
+        super().__init__(f"--status {name}: no artifact can have this status; there are {', '.join(self.known)}")
 
 
 @contextmanager
 def chosen_breaks(scope: Scope, chosen: Chosen) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection with the table ``chosen``: the breaks, and their ``place`` in the order. Raises WrongUsage for a status that no artifact
-    can have."""
-    config, known_statuses = scope.config, statuses_of(scope.config, scope.state)
-    if unknown := sorted(set(chosen.status) - known_statuses):
-        raise WrongUsage(f"status {unknown[0]}: no artifact can have this status; there are {', '.join(sorted(known_statuses))}")
+    """A connection with the table ``chosen``: the breaks, and their ``place`` in the order. Raises UnknownStatus."""
+    config, form = scope.config, form_of(scope.config)
+    by_rules = [item.name for item in config.status] if form.statuses is None else form.statuses
+    statuses = {*by_rules, *scope.state.totals.get("statuses", {})}
+    if form.statuses is not None:
+        _refuse_unknown(chosen, statuses)
     with table_of(scope.store, config, scope.state, scope.last, scope.then) as connection, scratch_folder(scope.store) as scratch:
+        if form.statuses is None:  # an artifact may have had a status then that none has now
+            found = connection.execute("SELECT DISTINCT status FROM artifacts WHERE status IS NOT NULL").fetchall()
+            _refuse_unknown(chosen, {*statuses, *(name for (name,) in found)})
         matched = matched_status(config)
         known = columns_of(connection, "artifacts")
         where = _where(config, chosen, known)
@@ -184,6 +192,12 @@ def chosen_breaks(scope: Scope, chosen: Chosen) -> Iterator[duckdb.DuckDBPyConne
             SELECT *, row_number() OVER (ORDER BY {order}) AS place FROM ({aged} JOIN since_when USING (key)) {old}
             ORDER BY place {limit}""")
         yield connection
+
+
+def _refuse_unknown(chosen: Chosen, known: Collection[str]) -> None:
+    for name in chosen.status:
+        if name not in known:
+            raise UnknownStatus(name, known)
 
 
 def _where(config: Config, chosen: Chosen, known: Sequence[str]) -> str:

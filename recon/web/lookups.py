@@ -95,13 +95,15 @@ async def list_breaks(
     def question(reconciliation: Reconciliation) -> Rows:
         import pyarrow.compute as pc
 
-        known = reconciliation.statuses()
-        for name in chosen.status:
-            if name not in known:
-                raise ProblemError(
-                    "not-found", f"No artifact can have the status {name[:100]!r}; there are {', '.join(sorted(known))}", field="status"
-                )
-        found = reconciliation.breaks(chosen, as_of=as_of, through=through, known_at=known_at).sort_by("key")
+        from recon.reading.breaks import UnknownStatus
+
+        try:
+            found = reconciliation.breaks(chosen, as_of=as_of, through=through, known_at=known_at).sort_by("key")
+        except UnknownStatus as error:
+            known = ", ".join(error.known)
+            raise ProblemError(
+                "not-found", f"No artifact can have the status {error.name[:100]!r}; there are {known}", field="status"
+            ) from None
         if after is not None:
             found = found.filter(pc.greater(found["key"], after))
         items = found.slice(0, limit).to_pylist()

@@ -165,6 +165,40 @@ def test_the_summary_sums_money_by_status_and_age(chosen_from: Reconciliation, r
     assert sum(line["artifacts"] for line in told["summary"]) == 3
 
 
+LARGE = """
+import pyarrow as pa
+import pyarrow.compute as pc
+
+def judge(table, stage):
+    if stage == "reduce":
+        return table
+    status = pc.if_else(pc.greater(table["m_billed"], 100), "LARGE", table["status"])
+    return table.set_column(table.schema.get_field_index("status"), "status", status.cast(pa.string()))
+"""
+
+
+def test_a_status_that_logic_set_at_an_earlier_moment_can_be_chosen(tmp_path: Path, recon: Call) -> None:
+    (tmp_path / "large.py").write_text(LARGE)
+    r = open_in(tmp_path, s.STANDARD_YAML + "logic: large:judge\n")
+    land(r, 0, [invoice("A", "200.00")])
+    land(r, 1, [replace(invoice("A", "-200.00"), event_id="credit")])
+    r.run()
+    found = r.breaks(Chosen(status=("LARGE",)), through=W0)
+    assert found["key"].to_pylist() == ["A"]
+    config = ("--config", str(r.config.path))
+    assert [row["key"] for row in recon("breaks", "--status", "LARGE", "--through", W0, "--json", *config).json["breaks"]] == ["A"]
+    for moment in ({}, {"through": W0}):
+        with pytest.raises(WrongUsage, match="--status LARG: no artifact can have this status"):
+            r.breaks(Chosen(status=("LARG",)), **moment)
+
+
+def test_the_status_of_mixed_currencies_is_known_before_there_is_such_an_artifact(tmp_path: Path) -> None:
+    r = open_in(tmp_path, s.STANDARD_YAML.replace("events:\n", "events:\n  currency: currency\n"))
+    land(r, 0, [invoice("A")])
+    r.run()
+    assert r.breaks(Chosen(status=("MIXED_CURRENCY",))).num_rows == 0
+
+
 def test_money_is_never_summed_over_currencies_that_are_not_known(tmp_path: Path, recon: Call) -> None:
     r = open_in(tmp_path)
     land(r, 0, [invoice("A", currency="EUR"), invoice("B", currency="USD")])
