@@ -54,8 +54,8 @@ def report(
 
 def _say(made: DayReport, target: Path) -> None:
     say(f"wrote {target}")
-    done = sum(window.ties is True for window in made.windows)
-    say(f"{made.verdict}: {count(len(made.windows), 'window')} with files, {done} with a certificate that ties")
+    done, landed = sum(window.ties is True for window in made.windows), sum(window.files > 0 for window in made.windows)
+    say(f"{made.verdict}: {count(landed, 'window')} with files, {done} with a certificate that ties")
     if made.to_come:
         say(f"{count(made.to_come, 'window')} of this day {'is' if made.to_come == 1 else 'are'} not over yet")
     if made.breaks is not None:

@@ -32,9 +32,9 @@ _NOT_LISTED = {"windows", "last_window", "first_window"}
 
 @dataclass(frozen=True)
 class DayWindow:
-    """A window of the day. ``local``: its start in the zone of the grid. ``stage``: as ``recon status`` has it. ``ties``: of its newest
-    certificate, None without one. ``rows``: part → rows, of the certificate. ``wrong``: what a person has to act on. ``waits``: why it is
-    not done yet."""
+    """A window of the day that holds a file, expects one, or of which something is wrong. ``local``: its start in the zone of the grid.
+    ``stage``: as ``recon status`` has it. ``ties``: of its newest certificate, None without one. ``rows``: part → rows, of the certificate.
+    ``wrong``: what a person has to act on. ``waits``: why it is not done yet."""
 
     window: str
     local: str
@@ -48,11 +48,11 @@ class DayWindow:
 
 @dataclass(frozen=True)
 class DayReport:
-    """The report of a day. ``verdict``: ``right`` where each window that holds files is done and ties, ``wrong`` where a person has to act,
-    else ``open``. ``totals``: part → control totals over the certificates. ``unreadable``: control total → rejected rows
-    without a readable amount, which no total includes. ``breaks``: the groups of ``recon breaks``, at the end of
-    ``through``, the last processed window of the day; None where none is processed. ``largest``: rows of the largest breaks. ``empty``:
-    windows that are over and hold no file. ``to_come``: windows that are not over."""
+    """The report of a day. ``verdict``: ``right`` where each window that holds or expects files is done and ties, ``wrong`` where a person
+    has to act, else ``open``. ``totals``: part → control totals over the certificates. ``unreadable``: control total → rejected rows
+    without a readable amount, which no total includes. ``breaks``: the groups of ``recon breaks``, at the end of ``through``, the last
+    processed window of the day; None where none is processed. ``largest``: rows of the largest breaks. ``empty``: windows that are over,
+    and hold and expect no file. ``to_come``: windows that are not over."""
 
     name: str
     day: str
@@ -89,24 +89,24 @@ def day_report(store: ObjectStore, config: Config, rules: Config, state: State, 
     begun = [start for start in starts if start <= now]
     found = [window_status(store, config, state, start) for start in begun]
     landed = [answer for answer in found if answer["landed_revision"]]
-    windows = [_window(config, answer) for answer in landed]
     over = {name_of(start) for start in begun if config.grid.after(start) <= now}
+    empty = [answer["window"] for answer in found if answer["window"] in over and not _counts(answer)]
+    windows = [_window(config, answer) for answer in found if answer["landed_revision"] or answer["window"] in over - {*empty}]
     totals = {part: Totals() for part in PARTS}
     for answer in landed:
         for part in PARTS if answer["certificate"] else ():
             totals[part] += Totals.from_json(answer["certificate"][part])
     through = max((answer["window"] for answer in landed if answer["committed_revision"]), default=None)
     breaks, largest = (None, []) if through is None else _breaks(store, rules, state, through, now)
-    empty = [answer for answer in found if not answer["landed_revision"] and answer["window"] in over]
     return DayReport(
         name=config.name,
         day=day,
         zone=config.grid.zone or "UTC",
         commit=state.commit,
         made_at=now.isoformat(timespec="seconds").replace("+00:00", "Z"),
-        verdict=_verdict(windows, [what for answer in empty for what in wrong_in(answer)], len(starts) - len(over)),
+        verdict=_verdict(windows, len(starts) - len(over)),
         windows=windows,
-        empty=[answer["window"] for answer in empty],
+        empty=empty,
         to_come=len(starts) - len(over),
         totals=totals,
         unreadable=unreadable_of(answer["certificate"] for answer in landed if answer["certificate"]),
@@ -151,8 +151,13 @@ def _window(config: Config, answer: Mapping[str, Any]) -> DayWindow:
     return DayWindow(answer["window"], local, answer["stage"], answer["ties"], len(answer["files"]), rows, wrong_in(answer), waits)
 
 
-def _verdict(windows: Sequence[DayWindow], of_empty: Sequence[str], to_come: int) -> str:
-    if of_empty or any(window.wrong for window in windows):
+def _counts(answer: Mapping[str, Any]) -> bool:
+    """Whether a window that is over holds a file, expects one, or something is wrong with it."""
+    return bool(answer["landed_revision"] or answer["expected"]["files"] or answer["not_landed"]["missing"] or wrong_in(answer))
+
+
+def _verdict(windows: Sequence[DayWindow], to_come: int) -> str:
+    if any(window.wrong for window in windows):
         return "wrong"
     done = windows and not to_come and all(window.stage == "done" and window.ties and not window.waits for window in windows)
     return "right" if done else "open"

@@ -12,6 +12,7 @@ import strategies as s
 from cli_calls import Call
 from histories import open_in
 
+import recon
 from recon.api import Reconciliation
 from recon.errors import WrongUsage
 from recon.model.totals import Totals
@@ -97,6 +98,28 @@ def test_a_day_is_right_when_each_window_with_files_is_done_and_ties(r: Reconcil
     wrong = r.report(DAY)
     assert wrong.verdict == "wrong"
     assert "every row was rejected" in wrong.windows[3].wrong[0]
+
+
+def test_a_day_is_not_right_while_a_window_lacks_a_file_that_is_expected(tmp_path: Path) -> None:
+    r = open_in(tmp_path, s.STANDARD_YAML.replace("every: 1h", "every: 12h") + "closing: {files: 1}\n")
+    land(r, 0, [invoice("A")], close=False)
+    r.run()
+    without = r.report(DAY)
+    assert (without.verdict, [window.stage for window in without.windows], without.empty) == ("open", ["done", "nothing landed"], [])
+    assert "not closed: 0 of 1 file" in without.windows[1].waits
+    path = r.config.path.parent / "noon.csv"
+    path.write_text(s.to_csv((invoice("B"),)))
+    r.land([path], f"{DAY}T12:00Z")
+    r.run()
+    assert r.report(DAY).verdict == "right"
+
+
+def test_what_is_wrong_with_a_window_without_files_is_shown(r: Reconciliation) -> None:
+    r.config.path.write_text(r.config.path.read_text().replace("coalesce(paid, 0)", "coalesce(paid, 1)"))
+    changed = recon.open(r.config.path)
+    report = changed.report("2026-11-02")
+    assert (report.verdict, report.empty, len(report.windows)) == ("wrong", [], 24)
+    assert "the rules changed" in html_of(report)
 
 
 def test_a_day_that_is_not_over_is_open(r: Reconciliation) -> None:
