@@ -24,7 +24,7 @@ from jobs.sensors import TICK, TICK_S, Reasons, at_start, kept_in
 from recon.aggregations.runs.site import Aggregations
 from recon.config import Config
 from recon.database.open import is_there
-from recon.errors import ReconError
+from recon.errors import ReconError, TryAgain
 from recon.intake.sources.folder import has_sources
 from recon.reading import faults
 from recon.reading.incidents import Incident, of_certificates, of_sources, of_windows
@@ -164,17 +164,20 @@ class Look:
         for key, incident in found.items():
             if key not in before:
                 new.setdefault(incident.kind, []).append(incident)
-        for kind, those in new.items():
-            messages = [self._one(incident) for incident in those] if len(those) <= ALONE_MAX else [self._many(kind, those)]
+        made = [(those, self._messages(kind, those)) for kind, those in new.items()]  # all before the first waits: the store may be away
+        for those, messages in made:
             if len(self._waiting) + len(messages) <= _WAITING_MAX:
                 self._waiting += messages
                 before |= {incident.key for incident in those}
         self._lasting[place] = [key for key in found if key in before]
 
+    def _messages(self, kind: str, incidents: Sequence[Incident]) -> list[str]:
+        return [self._one(incident) for incident in incidents] if len(incidents) <= ALONE_MAX else [self._many(kind, incidents)]
+
     def _one(self, incident: Incident) -> str:
         ui = self.config.observability.webhook.ui
         link = f"\n{ui.rstrip('/')}/runs/{incident.about}" if ui and incident.kind == "run_failed" else ""
-        return f"*{self.config.name}*: {incident.text()}\nNext: {incident.next_step}{link}"
+        return f"*{self.config.name}*: {_text_of(incident)}\nNext: {incident.next_step}{link}"
 
     def _many(self, kind: str, incidents: Sequence[Incident]) -> str:
         more = " …" if len(incidents) > _NAMED_MAX else ""
@@ -198,6 +201,8 @@ class Look:
         while self._waiting and sent < _POSTED_MAX and time.monotonic() - begun < _SENDING_S_MAX:
             posted = webhook.post(self.config.observability.webhook, self._waiting[0], dagster_secret)
             if posted.problem:
+                if posted.refused:  # perhaps for its own sake, such as its length: the others do not wait behind it
+                    self._waiting.append(self._waiting.pop(0))
                 tries = self.cursor["tries"] = self.cursor.get("tries", 0) + 1
                 wait_s = max(posted.wait_s, min(_WAIT_S_MAX, _WAIT_S * 2 ** min(10, tries - 1)))
                 self.cursor["again_at"] = self.now.timestamp() + wait_s
@@ -206,3 +211,14 @@ class Look:
             sent += 1
             self.cursor |= {"tries": 0, "again_at": 0}
         return sent, ""
+
+
+def _text_of(incident: Incident) -> str:
+    """The incident's text; where its details are damaged, what it is about: it holds up no other incident. Raises TryAgain."""
+    try:
+        return incident.text()
+    except TryAgain:
+        raise
+    except Exception as error:
+        why = shareable(str(error)) if isinstance(error, ReconError) else type(error).__name__
+        return f"{incident.about}: {incident.kind.replace('_', ' ')}; the details could not be read ({why})"

@@ -18,10 +18,11 @@ _SECTION = "observability.webhook"
 @dataclass(frozen=True)
 class Posted:
     """The answer to a message. ``problem``: why it was not taken, "" if it was; it never has the address. ``wait_s``: seconds for which
-    the service asks to wait, 0 if it does not say."""
+    the service asks to wait, 0 if it does not say. ``refused``: the service answered that the request is wrong (4xx, but 408 and 429)."""
 
     problem: str = ""
     wait_s: int = 0
+    refused: bool = False
 
 
 def post(webhook: Webhook, text: str, read_secret: ReadSecret) -> Posted:
@@ -55,7 +56,8 @@ def _posted(webhook: Webhook, address: str, text: str) -> Posted:
         return Posted(f"the webhook could not be reached ({type(error).__name__})")
     if 200 <= answer.status < 300:
         return Posted()
-    return Posted(f"the webhook answered {answer.status}", _wait_of(answer.headers.get("Retry-After", "")))
+    refused = 400 <= answer.status < 500 and answer.status not in (408, 429)
+    return Posted(f"the webhook answered {answer.status}", _wait_of(answer.headers.get("Retry-After", "")), refused)
 
 
 def _escaped(text: str) -> str:

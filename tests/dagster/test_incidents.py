@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,6 +28,7 @@ from jobs.incidents import ALONE_MAX, Look, incidents_sensor
 from recon.api import Reconciliation
 from recon.config import load_config
 from recon.config.observability import Observability, Webhook
+from recon.errors import Damaged, TryAgain
 from recon.reading.incidents import Incident
 from recon.storage import layout
 from recon_assets.partitions import range_tags
@@ -297,6 +299,58 @@ def test_a_redirect_is_not_followed_and_slack_says_how_long_to_wait(server: Post
     assert post(webhook, "a", lambda arn: "").problem == "the webhook answered 302"
     assert post(webhook, "a", lambda arn: "").wait_s == 30
     assert server.texts == []
+
+
+def test_an_incident_whose_details_cannot_be_read_holds_up_no_other(server: Posts) -> None:
+    def damaged() -> str:
+        raise Damaged("timeline/3.json: the timeline entry is damaged")
+
+    config = replace(CONFIG, observability=Observability(webhook=Webhook(url=server.url)))
+    incidents = [Incident("quarantined:a:1", "a", "window a".__str__, "wait"), Incident("short:b:1", "b", damaged, "land it")]
+    cursor: dict[str, Any] = {}
+    for _ in range(3):
+        look = Look(config, None, cursor, datetime.now(UTC))  # type: ignore[arg-type]
+        with suppress(Damaged):
+            look.found("windows", incidents)
+        look.report()
+        cursor = look.cursor
+    first, second = server.texts
+    assert "window a" in first
+    assert "b: short; the details could not be read (timeline/3.json: the timeline entry is damaged)\nNext: land it" in second
+
+
+def test_incidents_are_reported_once_though_the_store_goes_away_between_two_texts(server: Posts) -> None:
+    answers: list[Exception] = [TryAgain("the store is away")]
+
+    def text() -> str:
+        if answers:
+            raise answers.pop()
+        return "window b"
+
+    config = replace(CONFIG, observability=Observability(webhook=Webhook(url=server.url)))
+    incidents = [Incident("quarantined:a:1", "a", "window a".__str__, "wait"), Incident("short:b:1", "b", text, "land it")]
+    cursor: dict[str, Any] = {}
+    for _ in range(2):
+        look = Look(config, None, cursor, datetime.now(UTC))  # type: ignore[arg-type]
+        with suppress(TryAgain):
+            look.found("windows", incidents)
+        look.report()
+        cursor = look.cursor
+    assert [("window a" in text, "window b" in text) for text in server.texts] == [(True, False), (False, True)]
+
+
+def test_a_message_that_the_webhook_refuses_for_good_holds_up_no_other(server: Posts) -> None:
+    config = replace(CONFIG, observability=Observability(webhook=Webhook(url=server.url)))
+    incidents = [Incident(f"short:{name}:1", name, f"window {name}".__str__, "wait") for name in "ab"]
+    cursor: dict[str, Any] = {}
+    for tick in range(2):
+        server.answers = [400] if tick == 0 else [200, 400]
+        look = Look(config, None, {**cursor, "again_at": 0}, datetime.now(UTC))  # type: ignore[arg-type]
+        look.found("windows", incidents)
+        look.report()
+        cursor = look.cursor
+    assert [("window b" in text, "window a" in text) for text in server.texts] == [(True, False)]
+    assert ["window a" in text for text in cursor["waiting"]] == [True]
 
 
 CONFIG = load_config(EXAMPLES / "bank" / "recon.yaml")
