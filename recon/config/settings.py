@@ -161,6 +161,11 @@ class Engine(Section):
     timeout: Duration = written("12h")
 
     @property
+    def memory_bytes(self) -> int:
+        """``memory_limit`` in bytes."""
+        return int(_BYTES.validate_python(self.memory_limit))
+
+    @property
     def elsewhere(self) -> bool:
         """Whether the stages run on a cluster that this process only submits to."""
         return self.kind in ("emr", "emr_serverless")

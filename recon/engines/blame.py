@@ -36,10 +36,10 @@ def blamed(error: Exception, what: str) -> ReconError:
     """An error of another library or of Python: TryAgain where the window is not at fault, else WrongInput that begins with ``what``."""
     if (kind := transient_kind(error)) is not None or _of_the_system(error):
         return (kind or TryAgain)(f"{first_line(error)}; see to that, then run the same again")
-    return WrongInput(
-        f"{what}: {type(error).__name__}: {first_line(error)}; nothing of it was committed; "
-        "correct its file with 'recon land --replace', or run it again"
-    )
+    mend = "correct its file with 'recon land --replace', or run it again"
+    if type(error).__name__ == "OutOfMemoryException":  # DuckDB's, which spills what it can
+        mend = "raise memory_limit, or engine.memory_limit for Spark's tasks, and run it again"
+    return WrongInput(f"{what}: {type(error).__name__}: {first_line(error)}; nothing of it was committed; {mend}")
 
 
 def isolated(error: BaseException) -> bool:

@@ -11,10 +11,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -37,7 +39,7 @@ from recon.engines.spark import merge, parts, pieces, reduce, reduce_large
 from recon.engines.spark.partition import by_hash, parted
 from recon.engines.spark.session import open_session
 from recon.engines.spark.tasks import in_tasks, on_executor
-from recon.errors import TryAgain, WrongUsage
+from recon.errors import TryAgain, WrongInput, WrongUsage
 from recon.intake.manifests import Manifest, read_manifest
 from recon.model.totals import Totals
 from recon.samples.generator import Sample, generate
@@ -262,6 +264,27 @@ def test_a_key_with_very_many_events_in_a_file_read_in_parts_comes_out_the_same_
     assert seen[0]["BIG"]["measures"]["billed"] == f"{SKEWED // 2 * 101 // 100}.00"
     assert min(end - first for first, end in bounds) == 1, "a slice of one hash"
     assert [first for first, _ in bounds] == [0, *(end for _, end in bounds[:-1])]
+
+
+@pytest.mark.parametrize("one_key", [False, True])
+def test_a_window_larger_than_a_tasks_memory_is_spilled_and_a_key_larger_than_it_is_said(one_key: bool, tmp_path: Path) -> None:
+    count, key = (600_000, "'BIG'") if one_key else (300_000, "'K' || (i // 3)")
+    duckdb.execute(f"""
+        COPY (SELECT {key} AS order_id, 'event-' || i AS event_id, 'INVOICE' AS event_type, 1.25::DECIMAL(18,2) AS amount,
+                     'EUR' AS currency, '2026-11-01T00:10:00Z' AS booked_at FROM range({count}) t(i))
+        TO '{tmp_path}/events.parquet' (FORMAT parquet)""")
+    r = open_in(tmp_path)
+    r.land([tmp_path / "events.parquet"], window=WINDOW, close=True)
+    (manifest,) = [manifest for manifest in [read_manifest(r.store(), s.at(0))] if manifest]
+    config = replace(r.config, engine=SPARK.model_copy(update={"memory_limit": "32MB" if one_key else "48MB", "slices": 1}))
+    with large():
+        if one_key:
+            with pytest.raises(WrongInput, match=r"OutOfMemoryException: .* raise memory_limit, or engine.memory_limit"):
+                next(reduce.reduce_range(r.store(), config, [manifest]))
+            return
+        figures = next(reduce.reduce_range(r.store(), config, [manifest]))
+    assert (figures.keys, figures.accepted.rows) == (count // 3, count)
+    assert figures.accepted.money["amount"] == {"EUR": Decimal("1.25") * count}
 
 
 @given(

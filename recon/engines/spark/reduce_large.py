@@ -25,6 +25,8 @@ from recon.storage.port import ObjectStore
 
 SLICE_EVENTS = 1_000_000
 """Target number of events per slice of a window."""
+EVENT_BYTES = 512
+"""Memory of a task that reduces a slice, by event. DuckDB spills tables and sorted rows, but not the lists of ids of an aggregate."""
 READ_BYTES = 64 << 20
 """Small files are read together up to this size: a slice reads a part of what each task has read."""
 
@@ -122,7 +124,7 @@ def _pieces(
 ) -> dict[int, Pieces]:
     """The pieces of each good window, in order of hash. Adds windows that fail to ``bad``."""
     good = [place for place in range(len(manifests)) if place not in bad]
-    items = [(place, number, bounds) for place in good for number, bounds in enumerate(cut(read[place], config.engine.slices or 1))]
+    items = [(place, number, bounds) for place in good for number, bounds in enumerate(cut(read[place], _least(config, read[place])))]
     events = tuple(tuple(path for one in some for path in one.events) for some in read)
     landed = Landed(writer, tuple(manifest.window for manifest in manifests), events)
     pieces: dict[int, Pieces] = {}
@@ -133,6 +135,12 @@ def _pieces(
         for kind, path in written.items():
             pieces.setdefault(place, {}).setdefault(kind, []).append(path)
     return pieces
+
+
+def _least(config: Config, read: Sequence[Read]) -> int:
+    """The least number of slices of a window: as many as are configured, and as many as a task's memory requires."""
+    events = sum(file.accepted for one in read for file in one.rows)
+    return max(config.engine.slices or 1, -(-events * EVENT_BYTES // config.engine.memory_bytes))
 
 
 def cut(read: Sequence[Read], least: int) -> list[tuple[int, int]]:
