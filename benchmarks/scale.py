@@ -3,7 +3,7 @@
     python benchmarks/scale.py [--events 100e6] [--keys 33e6] [--found 0.5] [--artifacts 1e9] [--record 200] [--merges 1] [--cores 128]
 
 Per hour. Every formula stands in ``figures``, with its units; docs/scale.md explains them. Measured costs come from
-docs/benchmarks/spark-10m.json and spark-2m.json; prices, and how fast a core reads from S3, are arguments.
+docs/benchmarks/spark-s3-sizes.json and spark-2m.json; prices, and how fast a core reads from S3, are arguments.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import json
 import math
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from recon.storage.s3.store import COST
 
@@ -31,17 +33,37 @@ SLICE_ROWS, SLICE_EVENTS = 400_000, 1_000_000
 
 
 def measured(way: str) -> tuple[float, float]:
-    """CPU seconds per million events, all stages, and those of a start: of the two sizes of batch into a state. ``way``: ``cut`` (large
-    windows, 10 M events) or ``whole`` (windows that one task takes, 2 M events)."""
-    small, large = (json.loads((BENCHMARKS / f"spark-{size}.json").read_text()) for size in ("2m", "10m"))
-    start = START_CPU_S
-    chosen = large if way == "cut" else small
-    second = list(chosen["batches"].values())[-1]["spark"]
-    return (second["cpu_s"] - start) / (chosen["sizes"]["events"] / 1e6), start
+    """CPU seconds per million events, and those of a start. ``way``: ``cut`` (large windows: reduce, pre-fetch and merge over S3, the slope
+    of three sizes) or ``whole`` (windows that one task takes: all stages, 2 M events into a state)."""
+    if way == "cut":
+        return slope([(size["events"] / 1e6, stages_cpu_s(size)) for size in sizes_over_s3()]), START_CPU_S
+    batch = json.loads((BENCHMARKS / "spark-2m.json").read_text())
+    second = list(batch["batches"].values())[-1]["spark"]
+    return (second["cpu_s"] - START_CPU_S) / (batch["sizes"]["events"] / 1e6), START_CPU_S
 
 
-JOIN_S = 1.0
-"""Seconds of one core, digests and totals included: 2.0 for 2 M events."""
+def sizes_over_s3() -> list[dict[str, Any]]:
+    """What reduce, pre-fetch and merge took on Spark over S3, by the number of events."""
+    found: list[dict[str, Any]] = json.loads((BENCHMARKS / "spark-s3-sizes.json").read_text())["sizes"]
+    return found
+
+
+def stages_cpu_s(size: dict[str, Any]) -> float:
+    """CPU seconds of reduce, and of pre-fetch and merge in four slices."""
+    stages = (size["stages"][f"{stage}, 4 slices"]["cpu_s"] for stage in ("pre-fetch", "merge"))
+    return float(size["reduce"]["spark"]["cpu_s"] + sum(stages))
+
+
+def slope(points: list[tuple[float, float]]) -> float:
+    """Of the line with the least squares."""
+    return float(np.polyfit(*zip(*points, strict=True), 1)[0])
+
+
+def join_s() -> float:
+    """Seconds in which one task joins the pieces of a million events over S3, by the slope of three sizes."""
+    return slope([(size["events"] / 1e6, size["reduce"]["spark"]["wall_s_of_jobs"]["join pieces"]) for size in sizes_over_s3()])
+
+
 START_CPU_S = 33.0
 """CPU seconds of a run of 100,000 events: Java, two executors and their Pythons, mostly."""
 
@@ -132,7 +154,7 @@ def main() -> None:
         "state_windows": (100_000, "committed windows in the state"),
         "cores": (128, "of the cluster"),
         "read_gb_s": (0.1, "GB a second that one core reads from S3; not measured"),
-        "join_s": (JOIN_S, "seconds in which one task joins the pieces of a million events"),
+        "join_s": (join_s(), "seconds in which one task joins the pieces of a million events"),
         "busy": (0.5, "share of the time in which cores have work"),
         "disk": (1.5, "compaction.disk"),
         "core_hour": (0.0526, "$ a core an hour"),
