@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -26,7 +26,8 @@ from resources.database import SiteDatabase, database_key
 
 _NAMED_MAX = 3
 ATTEMPTS = 3
-"""Runs for the same arrivals."""
+"""Runs for the same arrivals, one after the other; further ones start ``AGAIN`` after the one before, since an outage may have ended."""
+AGAIN = timedelta(hours=1)
 ARRIVED_TAG = ".dagster/recon_arrived"
 """Tag of a delivery run: the digest of what had arrived."""
 
@@ -86,10 +87,15 @@ def _answer(instance: dg.DagsterInstance, intake: Intake, job: str) -> dg.RunReq
 
 
 def _request(instance: dg.DagsterInstance, job: str, digest: str) -> dg.RunRequest | str:
-    """A run for what has arrived, of this ``digest``: again where earlier ones died or could not take it, up to ``ATTEMPTS``."""
-    earlier = instance.get_runs_count(dg.RunsFilter(job_name=job, tags={ARRIVED_TAG: digest}))
+    """A run for what has arrived, of this ``digest``: again where earlier ones died or could not take it, at once up to ``ATTEMPTS``."""
+    of_these = dg.RunsFilter(job_name=job, tags={ARRIVED_TAG: digest})
+    earlier = instance.get_runs_count(of_these)
     if earlier >= ATTEMPTS:
-        return f"{earlier} runs did not take what has arrived; see their logs, or run 'recon land --from' by hand"
+        newest = instance.get_run_records(of_these, limit=1)[0].create_timestamp
+        again = (newest if newest.tzinfo else newest.replace(tzinfo=UTC)) + AGAIN
+        if datetime.now(UTC) < again:
+            why = f"{earlier} runs did not take what has arrived; see their logs, or run 'recon land --from' by hand"
+            return f"{why}; it is tried again at {again:%H:%M:%SZ}"
     return dg.RunRequest(run_key=f"{job}:{digest}:attempt {earlier + 1}", tags={ARRIVED_TAG: digest})
 
 

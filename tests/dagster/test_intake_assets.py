@@ -72,7 +72,7 @@ def test_files_that_arrive_start_one_run_that_takes_them_to_their_window(site: P
     assert "x000" in str(clean["sample"])
 
 
-def test_arrivals_that_runs_do_not_take_start_three_runs_at_most(site: Path) -> None:
+def test_arrivals_that_runs_do_not_take_start_three_runs_and_then_one_an_hour(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dagster = Site(site)
     arrive(site, *NAMES[:1])
     keys = []
@@ -85,6 +85,10 @@ def test_arrivals_that_runs_do_not_take_start_three_runs_at_most(site: Path) -> 
         )
     assert len(set(keys)) == 3
     assert "3 runs did not take what has arrived" in str(dagster.tick())
+    monkeypatch.setattr("jobs.arrivals.AGAIN", timedelta(0))  # an hour later
+    request = dagster.tick()
+    assert isinstance(request, dg.RunRequest)
+    assert request.run_key not in keys
 
 
 def test_a_file_that_is_still_written_is_left_for_a_later_tick(site: Path) -> None:
