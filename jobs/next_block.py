@@ -57,9 +57,11 @@ class Choice:
     passed: list[str] = field(default_factory=list)
 
 
-def digest_of(stage: str, block: Sequence[Ready]) -> str:
-    """A digest of the stage, the windows *and* their versions: with a corrected window it is another block, without failures so far."""
-    return hashlib.sha256(";".join([stage, *(f"{ready.window}/{ready.version}" for ready in block)]).encode()).hexdigest()[:16]
+def digest_of(config: Config, stage: str, block: Sequence[Ready]) -> str:
+    """A digest of the stage, what windows are judged by, the windows *and* their versions: with a corrected window, or by changed rules, it
+    is another block, without failures so far."""
+    versions = (f"{ready.window}/{ready.version}" for ready in block)
+    return hashlib.sha256(";".join([stage, config.judged_by, *versions]).encode()).hexdigest()[:16]
 
 
 def named(block: Sequence[Ready]) -> str:
@@ -71,8 +73,8 @@ def choose(config: Config, stage: str, ready: Iterable[Ready], earlier: Sequence
     """The oldest block that may start at ``now``, given the earlier runs that did not succeed."""
     choice = Choice()
     for capped in blocks(config, ready, lambda item: item.window, lambda item: item.size):
-        for block in _parts(stage, capped, earlier):
-            digest = digest_of(stage, block)
+        for block in _parts(config, stage, capped, earlier):
+            digest = digest_of(config, stage, block)
             runs = [run for run in earlier if run.digest == digest]
             if bad := [run for run in runs if run.on_data]:
                 choice.passed.append(
@@ -102,7 +104,7 @@ def _wait(runs: Sequence[Earlier]) -> timedelta:
     return timedelta(seconds=min(_WAIT_S_MAX, seconds_of(WAIT, _WAIT_S) * 2 ** min(10, tries - 1))) if tries else timedelta(0)
 
 
-def _parts(stage: str, block: list[Ready], earlier: Sequence[Earlier]) -> Iterator[list[Ready]]:
+def _parts(config: Config, stage: str, block: list[Ready], earlier: Sequence[Earlier]) -> Iterator[list[Ready]]:
     """Splits a block around an earlier failed block within it: the windows before, the failed block (in halves if a single window may be at
     fault, or if its process was killed twice), and the windows after.
 
@@ -111,7 +113,7 @@ def _parts(stage: str, block: list[Ready], earlier: Sequence[Earlier]) -> Iterat
     failed: dict[tuple[int, int], list[Earlier]] = {}
     for run in earlier:
         first, last = at.get(run.first, -1), at.get(run.last, -1)
-        if 0 <= first <= last and digest_of(stage, block[first : last + 1]) == run.digest:
+        if 0 <= first <= last and digest_of(config, stage, block[first : last + 1]) == run.digest:
             failed.setdefault((first, last), []).append(run)
     if not failed:
         if block:
@@ -119,12 +121,12 @@ def _parts(stage: str, block: list[Ready], earlier: Sequence[Earlier]) -> Iterat
         return
     first, last = max(failed, key=lambda ends: (ends[1] - ends[0], -ends[0]))
     part = block[first : last + 1]
-    yield from _parts(stage, block[:first], earlier)
+    yield from _parts(config, stage, block[:first], earlier)
     runs = failed[first, last]
     if len(part) > 1 and (any(run.of_one_window for run in runs) or sum(run.killed for run in runs) >= _KILLED_MAX):
         middle = len(part) // 2
-        yield from _parts(stage, part[:middle], earlier)
-        yield from _parts(stage, part[middle:], earlier)
+        yield from _parts(config, stage, part[:middle], earlier)
+        yield from _parts(config, stage, part[middle:], earlier)
     else:
         yield part
-    yield from _parts(stage, block[last + 1 :], earlier)
+    yield from _parts(config, stage, block[last + 1 :], earlier)

@@ -156,7 +156,7 @@ def _stage_tick(config: Config, stage: str) -> Tick:
             return dg.SkipReason("; ".join(reasons)), after
         if stage == "merge" and (rest := in_flight.rest_of_range(instance, store, key_of(config.grid, choice.block[-1].window))):
             return dg.SkipReason(f"{named(choice.block)} is reduced, the rest of its range is not: {rest}"), after
-        digest = digest_of(stage, choice.block)
+        digest = digest_of(config, stage, choice.block)
         attempt = instance.get_runs_count(dg.RunsFilter(job_name=job, tags={BLOCK_TAG: digest})) + 1
         return dg.RunRequest(
             run_key=f"{config.name}:{stage}:{named(choice.block)}:{digest}:attempt {attempt}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -163,6 +164,15 @@ class Config(Place):
     def location(self) -> str:
         """The store's location, valid in every working directory."""
         return self.store if self.store_path is None else str(self.store_path)
+
+    @property
+    def judged_by(self) -> str:
+        """Names what decides whether a window can be processed: the rules version; and a digest of ``rejects`` and ``limits`` where one of
+        them is not the usual one."""
+        if self.rejects == "keep" and self.limits == Limits():
+            return self.rules_version
+        settings = f"{self.rejects} {self.limits.model_dump_json()}"
+        return f"{self.rules_version}.{hashlib.sha256(settings.encode()).hexdigest()[:8]}"
 
     @property
     def logic_place(self) -> str:

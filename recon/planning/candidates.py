@@ -88,7 +88,7 @@ class _Look:
         if manifest is None or manifest.revision <= self.state.revision(name):
             return None  # only noted so far, or done meanwhile
         processed = closing.processed(self.config, self.state, manifest)
-        if not processed or quarantine.read(self.store, window, manifest.revision, rules):
+        if not processed or quarantine.read(self.store, window, manifest.revision, self.config.judged_by):
             if self.stage == "reduce" or processed:
                 self.found.reasons.append(closing.why_not(self.store, self.config, self.state, window, self.now))
             return None

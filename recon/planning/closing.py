@@ -128,7 +128,7 @@ def why_not(store: ObjectStore, config: Config, state: State, window: datetime, 
         return done if manifest.closed else f"{done}, but {still_open}"
     if not processed(config, state, manifest):
         return f"{name} is {still_open}"
-    wrong = quarantine.read(store, window, manifest.revision, config.rules_version)
+    wrong = quarantine.read(store, window, manifest.revision, config.judged_by)
     if wrong is not None:
         return f"{name} could not be processed at {wrong.time}: {wrong.reason.removeprefix(f'window {name}: ')}"
     waits = "a run" if state.rules in ("", config.rules_version) else "'recon rebuild', since the rules changed"

@@ -21,10 +21,10 @@ class Quarantined:
     time: str
 
 
-def put(store: ObjectStore, window: datetime, name: str, revision: int, rules: str, reason: str) -> None:
-    """Stores the reason; the same reason again changes nothing."""
+def put(store: ObjectStore, window: datetime, name: str, revision: int, judged_by: str, reason: str) -> None:
+    """Stores the reason; the same reason again changes nothing. ``judged_by``: of the configuration."""
     digest = hashlib.sha256(reason.encode()).hexdigest()[:16]
-    path = f"{layout.quarantine_of(window, revision, rules)}{digest}.json"
+    path = f"{layout.quarantine_of(window, revision, judged_by)}{digest}.json"
     with contextlib.suppress(AlreadyExists):
         found = Quarantined(name, revision, reason, datetime.now(UTC).isoformat(timespec="seconds"))
         documents.put(store, path, found, **documents.INDENTED)
@@ -35,9 +35,10 @@ def windows(store: ObjectStore) -> frozenset[str]:
     return frozenset(layout.window_name(path[len(layout.QUARANTINE) :].partition("/")[0]) for path in store.list(layout.QUARANTINE))
 
 
-def read(store: ObjectStore, window: datetime, revision: int, rules: str) -> Quarantined | None:
-    """The newest reason for this revision by these rules, None if there is none."""
-    prefix = layout.quarantine_of(window, revision, rules)
+def read(store: ObjectStore, window: datetime, revision: int, judged_by: str) -> Quarantined | None:
+    """The newest reason for this revision by these rules, limits and treatment of rejects, None if there is none: after a change of one of
+    them the window is processed again."""
+    prefix = layout.quarantine_of(window, revision, judged_by)
     paths = (path for path in store.list(layout.quarantine(window)) if path.startswith(prefix))
     found = (documents.read(store, path, Quarantined, "delete it, and the next run finds the reason anew") for path in paths)
     return max(found, key=lambda reason: reason.time, default=None)

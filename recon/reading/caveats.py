@@ -83,7 +83,7 @@ def waiting_caveats(store: ObjectStore, config: Config, state: State, waiting: D
     quarantined = quarantine.windows(store) if waiting.ready else frozenset[str]()
     for manifest in waiting.ready:
         if manifest.window in quarantined:
-            reason = quarantine.read(store, config.grid.parse(manifest.window), manifest.revision, config.rules_version)
+            reason = quarantine.read(store, config.grid.parse(manifest.window), manifest.revision, config.judged_by)
             if reason is not None:
                 bad[manifest.window] = reason
     if bad:

@@ -104,5 +104,5 @@ def _late_totals(store: ObjectStore, config: Config, figures: reduced.Figures, l
 def _quarantined(store: ObjectStore, config: Config, state: State, window: datetime, manifest: Manifest | None) -> dict[str, Any] | None:
     if manifest is None or state.revision(manifest.window) >= manifest.revision:
         return None
-    wrong = quarantine.read(store, window, manifest.revision, config.rules_version)
+    wrong = quarantine.read(store, window, manifest.revision, config.judged_by)
     return None if wrong is None else asdict(wrong)

@@ -107,7 +107,7 @@ def _not_processed(store: ObjectStore, config: Config, waiting: Due) -> Iterator
     for manifest in waiting.ready:
         if manifest.window not in quarantined:
             continue
-        found = quarantine.read(store, config.grid.parse(manifest.window), manifest.revision, config.rules_version)
+        found = quarantine.read(store, config.grid.parse(manifest.window), manifest.revision, config.judged_by)
         if found is not None:
             name, why = found.window, without_window(found.reason, found.window)
             text = shareable(f"Window {name} could not be processed and is in quarantine: {why}")

@@ -34,7 +34,7 @@ def monitored(store: ObjectStore, config: Config, state: State, now: datetime) -
     bad = quarantine.windows(store) if waiting.ready else frozenset[str]()
     quarantined = sum(
         manifest.window in bad
-        and quarantine.read(store, config.grid.parse(manifest.window), manifest.revision, config.rules_version) is not None
+        and quarantine.read(store, config.grid.parse(manifest.window), manifest.revision, config.judged_by) is not None
         for manifest in waiting.ready
     )
     marks = Counter(window.marks for window in state.windows.values())

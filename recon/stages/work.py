@@ -77,7 +77,7 @@ def leave_out(work: Work, window: str, revision: int, error: WrongInput) -> None
     """Reports why a window cannot be processed; puts it in quarantine if its files are at fault."""
     work.report.bad[window] = str(error)
     if quarantined(error):
-        quarantine.put(work.store, work.config.grid.parse(window), window, revision, work.config.rules_version, str(error))
+        quarantine.put(work.store, work.config.grid.parse(window), window, revision, work.config.judged_by, str(error))
 
 
 @contextmanager

@@ -12,7 +12,7 @@
     clock/<attempt>                                        put and removed to read the storage's clock
     corrections/<digest>.json                              a correction that was begun; removed once it has landed
     leases/<name>/<number>/taken, beats/<n>, released      who works on what, and the last heartbeat
-    quarantine/<window>/<revision>-<rules>-<digest>.json   why a window's revision could not be processed
+    quarantine/<window>/<revision>-<judged by>-<digest>.json   why a window's revision could not be processed
     stateless/<window>/<revision>-<rules>-<attempt>/       artifacts, events, set_aside (Parquet), figures.json (written last)
     stateless/aggregations/<run>-<rules>-<attempt>/        the same of a run of an aggregation, until it has loaded them
     prefetched/<attempt>.arrow                             records read ahead for one merge, or the list of their pieces
@@ -178,9 +178,9 @@ def lease_released(name: str, number: int) -> str:
     return lease_object(name, number, "released")
 
 
-def quarantine_of(window: datetime, revision: int, rules: str) -> str:
+def quarantine_of(window: datetime, revision: int, judged_by: str) -> str:
     """The prefix of all reasons why this revision could not be processed by these rules."""
-    return f"{quarantine(window)}{revision:06d}-{rules}-"
+    return f"{quarantine(window)}{revision:06d}-{judged_by}-"
 
 
 def quarantine(window: datetime) -> str:

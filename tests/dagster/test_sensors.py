@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tarfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ from jobs.asset_jobs import SENSED
 from jobs.build import build_definitions
 from jobs.next_block import Earlier, choose, digest_of
 from recon.api import Reconciliation
+from recon.config import Config
 from recon.engines.select import engine_of
 from recon.operations.upkeep import tidy
 from recon.planning import quarantine
@@ -85,7 +87,7 @@ def test_a_corrected_window_is_launched_again_under_another_run_key(tmp_path: Pa
     sensors = Sensors(opened, instance)
     first = sensors.tick("reduce")
     assert isinstance(first, dg.RunRequest)
-    assert first.run_key == f"orders:reduce:{window(0)}:{digest_of('reduce', [Ready(window(0), 1)])}:attempt 1"
+    assert first.run_key == f"orders:reduce:{window(0)}:{digest_of(opened.config, 'reduce', [Ready(window(0), 1)])}:attempt 1"
     assert len(sensors.until_nothing_starts()) == 4
     opened.replay(window(0))
     again = sensors.tick("reduce")
@@ -254,6 +256,33 @@ def test_a_window_that_cannot_be_reduced_is_put_in_quarantine_and_the_others_go_
     assert asked(sensors.tick("reduce")) == (window(3), window(3))
 
 
+BY_CURRENCY, IN_ALL = "control: {amount: {sum: amount, by: currency}}\n", "control: {amount: {sum: amount}}\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (BY_CURRENCY + "rejects: stop\n", BY_CURRENCY),
+        (BY_CURRENCY + "limits: {control_groups: 1}\n", BY_CURRENCY),
+        (BY_CURRENCY + "limits: {control_groups: 1}\n", IN_ALL + "limits: {control_groups: 1}\n"),
+    ],
+)
+def test_a_window_in_quarantine_is_processed_when_what_it_was_judged_by_has_changed(
+    tmp_path: Path, instance: dg.DagsterInstance, before: str, after: str
+) -> None:
+    opened = made(tmp_path)
+    text = re.sub("(?m)^control:.*\n", "", opened.config.path.read_text())
+    opened.config.path.write_text(text + before)
+    opened = Reconciliation(opened.config.path)
+    landed(opened, 0, "A,1,INVOICE,bad,EUR\nB,2,INVOICE,1.00,USD\n")
+    sensors = Sensors(opened, instance)
+    assert sensors.until_nothing_starts() == [("reduce", window(0), window(0), "WrongInput")]
+    assert f"{window(0)} could not be processed at" in sensors.said["reduce"]
+    opened.config.path.write_text(text + after)
+    runs = Sensors(Reconciliation(opened.config.path), instance).until_nothing_starts()
+    assert [(stage, failure) for stage, _, _, failure in runs] == [(stage, None) for stage in ("reduce", "merge", "index", "certify")]
+
+
 def test_a_range_whose_merge_fails_on_its_data_is_halved_until_the_bad_window_stands_alone(
     tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -269,18 +298,19 @@ def test_a_range_whose_merge_fails_on_its_data_is_halved_until_the_bad_window_st
     assert f"{window(4)} could not be processed at {held.time}: the totals do not tie" in sensors.said["merge"]
 
 
-def earlier(stage: str, block: list[Ready], failure: str, runs: int = 1) -> list[Earlier]:
-    return [Earlier(f"r{number}", failure, NOW, block[0].window, block[-1].window, digest_of(stage, block)) for number in range(runs)]
+def earlier(config: Config, block: list[Ready], failure: str, runs: int = 1) -> list[Earlier]:
+    digest = digest_of(config, "merge", block)
+    return [Earlier(f"r{number}", failure, NOW, block[0].window, block[-1].window, digest) for number in range(runs)]
 
 
 def test_another_failure_is_tried_again_ever_later_and_holds_up_nothing_behind_it(tmp_path: Path) -> None:
     config = made(tmp_path).config
     block = [Ready(window(0), 1), Ready(window(1), 1)]
     grown = [*block, Ready(window(2), 1)]
-    soon = choose(config, "merge", grown, earlier("merge", block, "TryAgain"), NOW)
+    soon = choose(config, "merge", grown, earlier(config, block, "TryAgain"), NOW)
     assert list(soon.block) == grown[2:]
     assert f"{window(0)}..{window(1)} is tried again at 12:01:00Z: run r0 did not succeed" in soon.passed[0]
-    three = earlier("merge", block, "TryAgain", 3)
+    three = earlier(config, block, "TryAgain", 3)
     assert not choose(config, "merge", block, three, NOW + timedelta(seconds=60 * 4 - 1)).block
     assert list(choose(config, "merge", grown, three, NOW + timedelta(seconds=60 * 4)).block) == block
 
@@ -288,19 +318,19 @@ def test_another_failure_is_tried_again_ever_later_and_holds_up_nothing_behind_i
 def test_a_first_kill_is_taken_over_from_at_once_and_a_block_killed_twice_is_halved(tmp_path: Path) -> None:
     config = made(tmp_path).config
     block = [Ready(window(hour), 1) for hour in range(4)]
-    just_failed = earlier("merge", block, "")
+    just_failed = earlier(config, block, "")
     assert list(choose(config, "merge", block, just_failed, NOW - timedelta(seconds=1)).block) == block, (
         "the tick that failed it takes over"
     )
-    assert list(choose(config, "merge", block, earlier("merge", block, "", 2), NOW).block) == block[:2]
-    alone = earlier("merge", block[:1], "", 3)
+    assert list(choose(config, "merge", block, earlier(config, block, "", 2), NOW).block) == block[:2]
+    alone = earlier(config, block[:1], "", 3)
     assert not choose(config, "merge", block[:1], alone, NOW + timedelta(seconds=119)).block, "a window is not given up, but waits"
     assert choose(config, "merge", block[:1], alone, NOW + timedelta(seconds=120)).block
 
 
 def test_a_range_that_a_person_cancelled_is_not_started_again_at_once(tmp_path: Path) -> None:
     config, block = made(tmp_path).config, [Ready(window(0), 1)]
-    cancelled = [Earlier("r0", "", NOW, window(0), window(0), digest_of("merge", block), cancelled=True)]
+    cancelled = [Earlier("r0", "", NOW, window(0), window(0), digest_of(config, "merge", block), cancelled=True)]
     assert not choose(config, "merge", block, cancelled, NOW + timedelta(seconds=59)).block
     assert choose(config, "merge", block, cancelled, NOW + timedelta(seconds=60)).block
 
@@ -308,9 +338,9 @@ def test_a_range_that_a_person_cancelled_is_not_started_again_at_once(tmp_path: 
 def test_a_block_that_failed_on_its_data_stays_halved_while_the_backlog_grows(tmp_path: Path) -> None:
     config = made(tmp_path).config
     grown = [Ready(window(hour), 1) for hour in range(6)]
-    runs = earlier("merge", grown[:4], "WrongInput")
+    runs = earlier(config, grown[:4], "WrongInput")
     assert list(choose(config, "merge", grown, runs, NOW).block) == grown[:2]
-    runs += [*earlier("merge", grown[:2], "WrongInput"), *earlier("merge", grown[:1], "WrongInput")]
+    runs += [*earlier(config, grown[:2], "WrongInput"), *earlier(config, grown[:1], "WrongInput")]
     choice = choose(config, "merge", grown, runs, NOW)
     assert list(choice.block) == grown[1:2]
     assert f"{window(0)} is left out since run r0 failed on its data" in choice.passed[0]

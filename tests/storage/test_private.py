@@ -157,7 +157,7 @@ def test_a_window_with_a_control_group_for_each_row_is_put_in_quarantine_and_the
         "control.amount: 'currency' has more than 100 different values; group the total by a column with few values, such as the currency, "
     )
     assert report.bad == {window(hour): f"{told}or raise limits.control_groups" for hour in (1, 2)}
-    held = quarantine.read(opened.store(), opened.config.grid.parse(window(1)), 1, opened.config.rules_version)
+    held = quarantine.read(opened.store(), opened.config.grid.parse(window(1)), 1, opened.config.judged_by)
     assert held is not None
     more = with_more(tmp_path, "limits: {control_groups: 101}\n")
     assert more.config.rules_version == opened.config.rules_version
