@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import ByteSize, TypeAdapter
+
 from recon.config import mistakes, yaml_file
 from recon.errors import ReconError, WrongInput, WrongUsage
 from recon.model.progress import Progress, silent
@@ -164,7 +166,10 @@ def carry_out(asked: Asked, progress: Progress = silent) -> dict[str, Any]:
         tempfile.TemporaryDirectory(prefix="recon-transform-") as scratch,
         session(request, plan.choice, asked.folder, Path(scratch), asked.objects) as engine,
     ):
-        making = Making(engine, lambda tables, query, first: Plan(tables, asked.settings, query, first), _needed_later(request))
+        memory = int(TypeAdapter(ByteSize).validate_python(request.memory_limit)) if engine.name == "duckdb" else None
+        making = Making(
+            engine, lambda tables, query, first: Plan(tables, asked.settings, query, first, memory=memory), _needed_later(request)
+        )
         read = [_loaded(asked, engine, making, one, progress) for one in inputs]
         _refuse_rows(request, {figures["input"]: figures["rows"] for figures in read})
         for number, operation in enumerate(request.operations, 1):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ from small_requests import carried, request
 
 from recon.errors import WrongInput, WrongUsage
 from recon.transformations.request.model import KINDS
-from recon.transformations.run import read_request
+from recon.transformations.run import carry_out, read_request
 
 BANK = "day,text,amount\n2026-11-01,SEPA/ACME Ltd/Invoice 7/late,10.50\n2026-11-02,FEE,-1.25\n2026-11-02,,0.75\n"
 TYPES = {"bank": {"day": "date", "amount": "decimal(9,2)"}}
@@ -80,6 +83,43 @@ def test_a_pivot_with_too_many_values_is_refused_with_their_count(tmp_path: Path
     operation = {"pivot": {"table": "t", "rows": "g", "columns": "k", "values": {"n": {"count": "v"}}}}
     with pytest.raises(WrongInput, match=r"operation 1 \(pivot\): 'k' has 16,003 values; a pivot has a column for each of at most 16,000"):
         carried(tmp_path, tables, {}, operation, out="t")
+
+
+@pytest.mark.parametrize(("memory", "count"), [("2GB", 500), ("420MB", 3_000)])
+def test_a_wide_pivot_is_the_plain_one_also_where_the_memory_is_enough_for_one_thread_only(tmp_path: Path, memory: str, count: int) -> None:
+    cells = {(row, at): Decimal(row * at % 1000 - 300) / 100 for row in range(7) for at in range(count) if (row + at) % 5}
+    texts = {cell: "x" if cell == (3, count - 1) else str(amount) for cell, amount in cells.items()}
+    (tmp_path / "t.csv").write_text("g,k,a\n" + "".join(f"g{row},k{at:04},{text}\n" for (row, at), text in texts.items()))
+    values = {"total": {"sum": "a"}, "n": {"count": "g"}, "mean": {"average": "a"}} if memory == "2GB" else {"total": {"sum": "a"}}
+    pivot = {"pivot": {"table": "t", "rows": "g", "columns": "k", "values": values}}
+    inputs = {"t": {"path": "t.csv", "types": {"a": "decimal(18,2)"}}}
+    body = {"inputs": inputs, "operations": [pivot], "outputs": [{"table": "t", "path": "out.csv"}], "memory_limit": memory}
+    (tmp_path / "request.json").write_text(json.dumps(body))
+    certificate = carry_out(read_request(tmp_path / "request.json"))
+    with (tmp_path / "out.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    total = "k{:04}" if len(values) == 1 else "k{:04} total"
+    for row, found in enumerate(rows):
+        for at in range(count):
+            wrong = texts.get((row, at)) == "x"
+            assert found[total.format(at)] == ("#VALUE!" if wrong else f"{cells.get((row, at), 0):.2f}")
+            if len(values) == 3:
+                assert found[f"k{at:04} n"] == str(int((row, at) in cells))
+                expected = "#VALUE!" if wrong else "#DIV/0!" if (row, at) not in cells else None
+                assert found[f"k{at:04} mean"] == expected or (expected is None and Decimal(found[f"k{at:04} mean"]) == cells[row, at])
+    assert certificate["outputs"][0]["errors"][total.format(count - 1)] == {"#VALUE!": {"count": 1, "first_row": 4}}
+
+
+def test_a_pivot_that_is_too_wide_for_the_memory_is_refused_before_it_is_made(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("g,k,a\n" + "".join(f"g,{number},1.00\n" for number in range(2_000)))
+    inputs = {"t": {"path": "t.csv", "types": {"a": "decimal(18,2)"}}}
+    pivot = {"pivot": {"table": "t", "rows": "g", "columns": "k", "values": {"n": {"sum": "a"}}}}
+    body = {"inputs": inputs, "operations": [pivot], "outputs": [{"table": "t", "path": "out.csv"}], "memory_limit": "120MB"}
+    (tmp_path / "request.json").write_text(json.dumps(body))
+    told = "the pivot has 2,000 columns, which need about 328MB of memory at once, and memory_limit is 120MB; write memory_limit: 328MB in"
+    with pytest.raises(WrongInput, match=told):
+        carry_out(read_request(tmp_path / "request.json"))
+    assert not (tmp_path / "out.csv").exists()
 
 
 def test_a_pivot_has_a_column_for_each_value_and_each_aggregate_and_totals_of_both(tmp_path: Path) -> None:

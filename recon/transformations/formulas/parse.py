@@ -14,7 +14,9 @@ from recon.transformations.formulas.letters import cells, lettered
 from recon.transformations.formulas.tree import ERRORS, Call, ColumnOf, Error, Number, Omitted, TableColumn, Text, Tree, Truth
 
 LENGTH_MAX, DEPTH_MAX = 8192, 64
-_TOO_LONG = "the formula is too long a chain of operators, at most some 250; use SUM, or compute a part as a column of its own"
+CHAIN_MAX = 250
+"""Operators in a row: formualizer's trees have at most 256 levels, and each operator of a chain is one."""
+_OPERATORS = {"OpPrefix", "OpInfix", "OpPostfix"}
 _BINARY = {"+", "-", "*", "/", "^", "&", "=", "<>", "<", "<=", ">", ">="}
 _REFUSED = {
     **dict.fromkeys(("LET", "LAMBDA"), "compute the part as a column of its own"),
@@ -53,14 +55,28 @@ def parsed(text: str) -> Tree:
         tokens = formualizer.tokenize(text).tokens()
     except (ParserError, TokenizerError) as error:
         if "height limit" in str(error):
-            raise WrongUsage(_TOO_LONG) from None
+            raise _too_long(text) from None
         raise WrongUsage(f"{text[:80]!r} is no formula: {error}") from None
     places = {token.value: token.start + 1 for token in reversed(tokens)}
     digits = iter([token.value for token in tokens if str(token.subtype).endswith("Number")])
-    found = _Reader(digits, places).tree(tree, 1)
+    try:
+        found = _Reader(digits, places).tree(tree, 1)
+    except RecursionError:
+        raise _too_long(text) from None
     if next(digits, None) is not None:
         raise WrongUsage(f"{text[:80]!r}: its numbers run into each other; write them with spaces around")
     return found
+
+
+def _too_long(text: str) -> WrongUsage:
+    """The error of a formula whose tree is too high for the parser, with the number of its operators."""
+    import formualizer
+
+    operators = [token for token in formualizer.tokenize(text).tokens() if str(token.token_type) in _OPERATORS]
+    return WrongUsage(
+        f"{text[:40]!r}… is too long a chain of operators: it has {len(operators):,}, and at most some {CHAIN_MAX} may follow one another; "
+        "use SUM or CONCAT, or compute a part as a column of its own, such as part: '=[@a]+[@b]', and go on with [@part]"
+    )
 
 
 def _depth(text: str) -> int:
@@ -80,7 +96,7 @@ class _Reader:
 
     def tree(self, node: dict[str, Any], depth: int) -> Tree:
         if depth > 4 * DEPTH_MAX:
-            raise WrongUsage(_TOO_LONG)
+            raise RecursionError
         kind = node["node_type"]
         if kind == "Literal":
             return self._literal(node["value"])

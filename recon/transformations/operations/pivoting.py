@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -15,10 +16,14 @@ from recon.transformations.operations.groups import refuse_same
 from recon.transformations.operations.port import Names, Operation, Plan
 from recon.transformations.operations.table import ROW, Column, Table, folded
 from recon.vocabulary.duckdb import literal
-from recon.vocabulary.types import TEXT
+from recon.vocabulary.types import TEXT, Type
 
 VALUES_MAX = 16_000
 """Distinct values of a pivot's column; a sheet has 16,384 columns."""
+
+VECTOR, AT_LEAST, ENOUGH = 2_048, 1.9, 5
+"""DuckDB's vectors have so many values, whatever the number of rows. What a pivot of 15,990 columns of 38 digits took, in multiples of one
+vector of each column: less than 1.9 failed, 5 was enough with an output in text."""
 
 
 class Pivot(Operation):
@@ -41,21 +46,41 @@ class Pivot(Operation):
         shown = [text for _, text in found] + (["Total"] if self.totals else [])
         names = [*self.rows, *(text if len(made) == 1 else f"{text} {name}" for text in shown for name in self.values)]
         refuse_same(names)
+        self._refuse_too_wide(plan, [kind for _, kind, _, _ in made] * len(shown))
         cells = plan.relation(self._cells(table, rows, across, [value for value, _ in found]), stored=True)
+        wrong = self._wrong(plan, cells)
         new = plan.columns(len(names), [*(row.type for row in rows), *[kind for _, kind, _, _ in made] * len(shown)], names)
         parts = [ROW]
         for at, column in enumerate(new[: len(rows)]):
             parts += [f"w{at} AS {column.value}", f"CAST(z{at} AS TINYINT) AS {column.error}"]
         places = [(place, at) for place in range(len(shown)) for at in range(len(made))]
-        for column, (place, at) in zip(new[len(rows) :], places, strict=True):
-            parts += self._cell(column, place, at)
-        aggregates = ", ".join(f"min({name}{at}) AS {name}{at}" for at in range(len(made)) for name in "ve")
+        for number, (place, at) in enumerate(places, len(rows)):
+            new[number], sql = self._cell(new[number], (place, at), wrong[at])
+            parts += sql
+        aggregates = ", ".join(f"min({name}{at}) AS {name}{at}" for at in range(len(made)) for name in ("ve" if wrong[at] else "v"))
         keys = ", ".join([ROW, *(f"{name}{at}" for at in range(len(rows)) for name in "wz")])
         # An aggregate with a FILTER for each column would take memory by the square of their number.
         pivoted = f"PIVOT ({aggregates} FOR i IN ({', '.join(map(str, range(max(1, len(shown)))))}) GROUP BY {keys})"
         return table.with_columns(
             new, plan.relation(f"SELECT {', '.join(parts)} FROM {self._numbered(plan, cells, rows)} {pivoted}", stored=True)
         )
+
+    def _refuse_too_wide(self, plan: Plan, kinds: Sequence[Type]) -> None:
+        """Raises WrongInput, before anything is computed, for columns that the memory surely does not hold: the engine has ``VECTOR``
+        values of each at a time, in the pivot's own rows and in those that are stored."""
+        one = VECTOR * sum(8 if kind.duckdb in ("BIGINT", "DATE", "DOUBLE") else 16 for kind in kinds)
+        if plan.memory is not None and plan.memory < AT_LEAST * one:
+            needed = f"{max(1, round(ENOUGH * one / 10**6)):,}MB"
+            raise WrongInput(
+                f"the pivot has {len(kinds):,} columns, which need about {needed} of memory at once, and memory_limit is "
+                f"{plan.memory / 10**6:,.0f}MB; write memory_limit: {needed.replace(',', '')} in the request, or group values first"
+            )
+
+    def _wrong(self, plan: Plan, cells: str) -> list[bool]:
+        """For each of ``values``, whether any cell is an error. Thousands of columns of codes that all are null take half of the memory."""
+        assert plan.query is not None
+        ((*counts,),) = plan.query(f"SELECT {', '.join(f'count(e{at})' for at in range(len(self.values)))} FROM {cells}")
+        return [count > 0 for count in counts]
 
     def _numbered(self, plan: Plan, cells: str, rows: Sequence[Column]) -> str:
         """The cells with the number of their row, and with what it shows of its keys. Rows are in order of their keys, blanks last, and the
@@ -113,12 +138,18 @@ class Pivot(Operation):
         of_totals = f"GROUPING({keys[0]}) AS t, coalesce(i, {len(values)}) AS i"
         return f"SELECT {of_totals}, {', '.join(parts)} FROM {source} GROUP BY GROUPING SETS ({sets})"
 
-    def _cell(self, column: Column, place: int, at: int) -> list[str]:
-        """SQL of the value and the error of a column, of which each row has one cell or none."""
+    def _cell(self, column: Column, of: tuple[int, int], wrong: bool) -> tuple[Column, list[str]]:
+        """A column, of which each row has one cell or none, and SQL of its value and error. ``of``: its place and its aggregate. ``wrong``:
+        whether any cell of that aggregate is an error."""
+        place, at = of
         kind = list(self.values.values())[at].of[0]
-        value, error = (f'"{place}_{name}{at}"' for name in "ve")
+        value, error = f'"{place}_v{at}"', f'"{place}_e{at}"' if wrong else ""
         if kind in ("sum", "count", "count_distinct"):
-            value = f"CASE WHEN {error} IS NULL THEN coalesce({value}, CAST(0 AS {column.type.duckdb})) END"
+            filled = f"coalesce({value}, CAST(0 AS {column.type.duckdb}))"
+            value = f"CASE WHEN {error} IS NULL THEN {filled} END" if wrong else filled
         elif kind == "average":
-            error = f"coalesce({error}, CASE WHEN {value} IS NULL THEN {DIV0} END)"
-        return [f"{value} AS {column.value}", f"CAST({error} AS TINYINT) AS {column.error}"]
+            missing = f"CASE WHEN {value} IS NULL THEN {DIV0} END"
+            error = f"coalesce({error}, {missing})" if wrong else missing
+        if not error:
+            return replace(column, error=None), [f"{value} AS {column.value}"]
+        return column, [f"{value} AS {column.value}", f"CAST({error} AS TINYINT) AS {column.error}"]

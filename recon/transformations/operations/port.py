@@ -43,7 +43,8 @@ def by_name(listed: Iterable[str]) -> dict[str, str]:
 
 @dataclass
 class Plan:
-    """The tables so far, and the statements that make the next. ``query``: asks the engine, and is None while a request is only checked."""
+    """The tables so far, and the statements that make the next. ``query``: asks the engine, and is None while a request is only checked.
+    ``memory``: bytes that one process may take for a statement, None where it is not known."""
 
     tables: Mapping[str, Table]
     settings: Settings
@@ -54,6 +55,7 @@ class Plan:
     figures: dict[str, Any] = field(default_factory=dict)
     depth: int = 0
     """Layers over what is stored."""
+    memory: int | None = None
     kept: dict[str, Kept] = field(default_factory=dict)
     """How relations that have all columns of their sources are made, beside their SELECTs, for engines that compute late."""
 
