@@ -139,7 +139,6 @@ class Watch:
         self._lock = threading.Lock()
         self._store: Remembering | None = None
         self._timeline: Timeline | None = None
-        self._first: object = None
         self._signs: Signs | None = None
         self._read_at = self._opened_at = 0.0
 
@@ -172,14 +171,16 @@ class Watch:
             self._reopen(open_store(), remember=signs is not None)
 
     def _reopen(self, store: ObjectStore, remember: bool) -> None:
-        """Forgets what the store answered. Keeps the timeline, since reading 100,000 windows takes longer than a tick, unless the store was
-        replaced."""
+        """Forgets what the store answered. Keeps the timeline, since reading 100,000 windows takes longer than a tick, unless its newest
+        commit is not in the store, as in another store or an earlier copy of it."""
         assert self._store is not None
         self._store.forget(store, remember)
-        entry = Timeline(self._store).entry(1)
-        first = entry and (entry.writer, entry.time)
-        if self._timeline is None or first is None or first != self._first:
-            self._first, self._timeline = first, Timeline(self._store)
+        seen = None if self._timeline is None else self._timeline.seen
+        if seen is not None and seen.commit:
+            entry = Timeline(self._store).entry(seen.commit)
+            seen = None if entry is None or entry.time != seen.time else seen
+        if seen is None:
+            self._timeline = Timeline(self._store)
 
     def _signs_of(self, store: ObjectStore, instance: dg.DagsterInstance) -> Signs | None:
         """The signs; None while something happens: a run is not finished, or a window was noted a short time ago, whose manifest may come

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -160,6 +161,27 @@ def test_no_sensor_answers_from_memory_while_the_store_is_away(
     (tmp_path / "away").rename(tmp_path / "orders_data")
     clock.now += 10
     assert [location.tick(name) for name in SENSORS][:4] == idle[:4]
+
+
+def test_an_earlier_copy_of_the_store_in_its_place_is_seen_after_five_minutes(
+    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    opened, folder = site(tmp_path, "./orders_data"), tmp_path / "orders_data"
+    landed_long_ago(opened, 1, monkeypatch)
+    shutil.copytree(folder, tmp_path / "copy")
+    landed(opened, 1)
+    opened.run()
+    location = Location(opened.config.path, instance)
+    for _ in range(3):
+        clock.now += 10
+        assert isinstance(location.tick("reduce"), str)
+    shutil.rmtree(folder)
+    (tmp_path / "copy").rename(folder)
+    clock.now += KEEP_S
+    location.tick("reduce")
+    landed(recon.open(opened.config.path), 1)
+    clock.now += 10
+    assert isinstance(location.tick("reduce"), dg.RunRequest)
 
 
 def test_what_no_sign_shows_is_seen_after_five_minutes(
