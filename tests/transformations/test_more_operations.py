@@ -12,6 +12,7 @@ import pytest
 from small_requests import carried, request
 
 from recon.errors import WrongInput, WrongUsage
+from recon.transformations.engines.duckdb import DuckDB
 from recon.transformations.request.model import KINDS
 from recon.transformations.run import carry_out, read_request
 
@@ -108,6 +109,12 @@ def test_a_wide_pivot_is_the_plain_one_also_where_the_memory_is_enough_for_one_t
                 expected = "#VALUE!" if wrong else "#DIV/0!" if (row, at) not in cells else None
                 assert found[f"k{at:04} mean"] == expected or (expected is None and Decimal(found[f"k{at:04} mean"]) == cells[row, at])
     assert certificate["outputs"][0]["errors"][total.format(count - 1)] == {"#VALUE!": {"count": 1, "first_row": 4}}
+
+
+def test_rows_that_are_too_wide_to_be_sorted_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    columns = ", ".join(f"CAST(i AS VARCHAR) AS c{at}" for at in range(16_400))
+    with DuckDB.session(tmp_path, "2GB") as engine, pytest.raises(WrongInput, match=r"too many columns to be sorted.*select fewer columns"):
+        engine.run(f"SELECT {columns} FROM range(3) t(i) ORDER BY i DESC")
 
 
 def test_a_pivot_that_is_too_wide_for_the_memory_is_refused_before_it_is_made(tmp_path: Path) -> None:

@@ -98,6 +98,11 @@ class DuckDB:
         except duckdb.Error as error:
             if any(why in str(error) for why in DISK_FULL) or isinstance(error, duckdb.IOException):
                 raise OutOfCapacity(f"{_line(error)}; free some room on the disk, then run the same again") from error
+            if isinstance(error, duckdb.NotImplementedException) and "Too many columns" in str(error):
+                raise WrongInput(
+                    "the table has too many columns to be sorted: a row has at most 262,136 bytes, some 16,000 texts or numbers of more "
+                    "than 18 digits; select fewer columns, or cast numbers to fewer digits"
+                ) from error
             if isinstance(error, duckdb.OutOfMemoryException):
                 raise WrongInput(f"{_line(error)}; write a greater memory_limit in the request") from error
             raise

@@ -31,9 +31,10 @@ def as_values(table: Table) -> str:
 
 
 def with_codes(table: Table) -> str:
-    """SELECT of each column's value and code of its error (null: none), in order of the rows."""
-    pairs = (f"{column.value}, {column.error or f'NULL AS none_{at}'}" for at, column in enumerate(table.known))
-    return f"SELECT {', '.join(pairs)} FROM {table.relation} t ORDER BY t.{ROW}"
+    """SELECT of all columns' values, then of the codes of errors (null: none) of those columns that can have one, in order of the rows."""
+    values = [column.value for column in table.known]
+    codes = [column.error for column in table.known if column.error is not None]
+    return f"SELECT {', '.join([*values, *codes])} FROM {table.relation} t ORDER BY t.{ROW}"
 
 
 def without_errors(table: Table) -> str:

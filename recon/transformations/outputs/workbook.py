@@ -42,10 +42,11 @@ def refuse_columns(output: Output, table: Table) -> None:
 
 
 def write_workbook(output: Output, table: Table, rows: Iterator[Sequence[Sequence[Any]]], new: Path, errors: bool) -> Cells:
-    """Writes rows, each with value and code of every column in turn, to ``new``. ``errors``: whether they are shown.
+    """Writes rows, as ``shown.with_codes`` has them, to ``new``. ``errors``: whether they are shown.
 
     Raises WrongUsage for a text that no cell takes, and OSError."""
     heading = [column.name for column in table.known]
+    can_be_wrong = [at for at, column in enumerate(table.known) if column.error is not None]
     sheets: list[Sheet] = []
     with new_book(new) as book:
         formats = Formats(book)
@@ -61,9 +62,10 @@ def write_workbook(output: Output, table: Table, rows: Iterator[Sequence[Sequenc
                 if sheet.row > ROWS_MAX:
                     sheet.finish(filtered=True)
                     sheet = begin()
-                values = [
-                    value if code is None else TEXTS[code] if errors else None for value, code in zip(row[::2], row[1::2], strict=True)
-                ]
+                values = list(row[: len(heading)])
+                for at, code in zip(can_be_wrong, row[len(heading) :], strict=True):
+                    if code is not None:
+                        values[at] = TEXTS[code] if errors else None
                 refuse_long_texts(Path(output.path), sheet.row, values)
                 sheet.write(values)
         sheet.finish(filtered=True)
