@@ -11,6 +11,10 @@ from small_reconciliation import landed, made, run, window
 
 from jobs.build import build_definitions
 from recon.api import Reconciliation
+from recon.engines.duckdb.window import reduce_window
+from recon.intake.manifests import read_manifest
+from recon.state.reduced import EVENTS, local_file
+from recon.storage import parquet
 from recon_assets.assets import STAGE_ASSETS, asset_key
 from recon_assets.partitions import key_of, range_tags
 
@@ -35,6 +39,23 @@ def _versions(opened: Reconciliation, instance: dg.DagsterInstance, hour: int) -
         assert newest.tags is not None
         found[name] = newest.tags[VERSION]
     return found
+
+
+def test_the_content_of_a_window_does_not_depend_on_the_order_in_which_threads_read_it(tmp_path: Path) -> None:
+    opened = made(tmp_path)
+    for file in range(3):
+        lines = [f"K{number * number % 499},{file}-{number},INVOICE,1.00,EUR\n" for number in range(40_000)]
+        path = tmp_path / f"{file}.csv"
+        path.write_text("order_id,event_id,event_type,amount,currency\n" + "".join(lines))
+        opened.land([path], window(0), close=file == 2)
+    manifest = read_manifest(opened.store(), opened.config.grid.parse(window(0)))
+    assert manifest is not None
+    found = [reduce_window(opened.store(), opened.config, manifest) for _ in range(2)]
+    assert found[0].digests == found[1].digests
+    path = local_file(opened.store(), found[0].folder, EVENTS, tmp_path)
+    events = parquet.read(path, ["hi", "file", "line"])
+    places = list(zip(*(events.column(name).to_pylist() for name in ("hi", "file", "line")), strict=True))
+    assert places == sorted(places)
 
 
 @pytest.mark.parametrize("last", [0, 2])

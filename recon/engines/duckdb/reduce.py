@@ -129,10 +129,10 @@ def ids_under_two_keys(connection: duckdb.DuckDBPyConnection, artifacts: str, ev
 
 
 def write_events(connection: duckdb.DuckDBPyConnection, config: Config, file: Path, events: int) -> None:
-    """The accepted events of a window that has about ``events``, sorted by key hash, so that each key is in one row group: hi, key, id,
-    time, file, line, c_<name>."""
+    """The accepted events of a window that has about ``events``, sorted by key hash, so that each key is in one row group, then by
+    place, so that the same events are the same bytes: hi, key, id, time, file, line, c_<name>."""
     columns = "".join(f", {column(config, name)}" for name in model.event_columns(config))
-    query = f"SELECT hi, key, id, time, file, line{columns} FROM events ORDER BY hi"
+    query = f"SELECT hi, key, id, time, file, line{columns} FROM events ORDER BY hi, file, line"
     connection.execute(f"COPY ({query}) TO {literal(str(file))} {write_options(events)}")
 
 
