@@ -47,7 +47,7 @@ Say = Callable[[str], None]
 
 @dataclass
 class _Running:
-    """A request with its process. ``why``: the process was told to end. ``said``: number of the last event that was reported."""
+    """A request with its process. ``why``: the process was told to end. ``said``: the last event that was reported."""
 
     one: Submission
     process: BaseProcess
@@ -57,7 +57,7 @@ class _Running:
     why: Why | None = None
     kill_at: float = float("inf")
     memory: int = field(default=0)
-    said: int = field(default=0)
+    said: str = ""
 
 
 class Worker:
@@ -153,10 +153,11 @@ class Worker:
         """Says what the one request of a worker for one does now, where that is new."""
         for each in self._running if self._only is not None else ():
             last = self._service.requests.last_event(each.one)
-            if last is not None and last.id != each.said and last.state == "running":
-                each.said = last.id
-                share = "" if last.share is None else f" ({last.share}% of the request is done)"
-                self._say_of(each.one, f"{last.state}: {last.what}{share}")
+            if last is not None and last.state == "running":
+                text = f"{last.state}: {last.what}" + ("" if last.share is None else f" ({last.share}% of the request is done)")
+                if text != each.said:
+                    each.said = text
+                    self._say_of(each.one, text)
 
     def _remove_overdue(self) -> None:
         with dead_workers() as names:
@@ -190,8 +191,9 @@ class Worker:
             return False
         folder = self._scratch / f"{one.name}-{one.worker[-8:]}"
         ours, theirs = multiprocessing.Pipe(duplex=False)
+        begun = f"running: try {one.tries}"  # the event that the claim has noted
         if self._only is not None:
-            self._say_of(one, f"running: try {one.tries}")
+            self._say_of(one, begun)
         try:
             folder.mkdir()
             # The reader is the process's; the writer closes when this worker ends, however it ends.
@@ -207,7 +209,7 @@ class Worker:
         finally:
             ours.close()
         until = time.monotonic() + self._service.settings.lane(one.lane).time.total_seconds()
-        self._running.append(_Running(one, process, theirs, folder, until))
+        self._running.append(_Running(one, process, theirs, folder, until, said=begun))
         return True
 
     def _tell(self, some: Sequence[Submission], why: Why) -> None:
