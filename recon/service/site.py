@@ -15,7 +15,7 @@ from recon.config.service import Rights
 from recon.database import Database
 from recon.database.open import open_database
 from recon.database.tables import REQUEST_TURNS, REQUEST_UPLOADS, REQUESTS, SERVICE, TOKENS, UPLOADS
-from recon.errors import WrongUsage
+from recon.errors import TryAgain, WrongUsage
 from recon.intake.queues.sql_queue import SqlQueue
 from recon.operations.transforming import Opened
 from recon.service.admission import Admitted, admitted, canonical, refuse_local
@@ -126,14 +126,19 @@ class Service:
             self.claims.arrived(names)
 
     def forget(self, owner: str) -> int:
-        """Removes all of an owner's requests, results, uploads and tokens. Returns the number of requests. Raises WrongUsage while
-        some have not ended."""
-        with self.database.read() as connection:
-            rows = list(connection.execute(sa.select(REQUESTS.c.id, REQUESTS.c.state).where(REQUESTS.c.owner == owner)))
-        if active := sum(row.state not in ENDED for row in rows):
-            raise WrongUsage(f"{active} requests of {owner} have not ended; cancel them first: recon requests cancel --owner {owner}")
+        """Removes all of an owner's requests, results, uploads and tokens. Returns the number of requests. Raises WrongUsage while some
+        have not ended, and TryAgain where one came in meanwhile: tokens are withdrawn first, so it was the last."""
+        theirs = sa.select(REQUESTS.c.id, REQUESTS.c.state).where(REQUESTS.c.owner == owner)
+        with self.database.write() as connection:
+            rows = list(connection.execute(theirs))
+            if active := sum(row.state not in ENDED for row in rows):
+                raise WrongUsage(f"{active} requests of {owner} have not ended; cancel them first: recon requests cancel --owner {owner}")
+            valid = (TOKENS.c.owner == owner, TOKENS.c.withdrawn_at.is_(None))
+            connection.execute(TOKENS.update().where(*valid).values(withdrawn_at=self.database.clock(connection)))
         self._remove([row.id for row in rows])
         with self.database.write() as connection:
+            if late := list(connection.execute(theirs)):
+                raise TryAgain(f"{len(late)} requests of {owner} came in meanwhile; once they have ended, run this again")
             names = list(connection.scalars(sa.select(UPLOADS.c.name).where(UPLOADS.c.owner == owner)))
             connection.execute(UPLOADS.delete().where(UPLOADS.c.owner == owner))
             connection.execute(TOKENS.delete().where(TOKENS.c.owner == owner))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 import web_site as w
 from cli_calls import Call
+from service_site import sums
 
 from recon.database import tables
+from recon.errors import TryAgain
+from recon.service.site import Service
 
 
 def rows_of(served: w.Served, owner: str) -> dict[str, int]:
@@ -47,3 +52,26 @@ def test_forget_removes_all_of_an_owner_and_nothing_of_another(tmp_path: Path, r
             w.problem(client.get(f"/v1/requests/{names['finance']}"), 401, "not-logged-in")
         with served.client("sales") as client:
             assert client.get(f"/v1/requests/{names['sales']}").json()["state"] == "done"
+
+
+def test_a_request_that_comes_in_meanwhile_is_not_left_without_its_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with w.served_here(tmp_path) as served, served.client("finance") as client:
+        w.finished(served, w.submitted(client, tmp_path).json()["name"], b"result")
+        service, remove = served.service, Service._remove
+        holder = service.tokens.holder(client.headers["Authorization"].removeprefix("Bearer "))
+        assert holder is not None
+
+        def slowly(self: Service, numbers: Sequence[int]) -> None:
+            """A request whose token was checked before it was withdrawn."""
+            remove(self, numbers)
+            service.submit(holder, sums(str(tmp_path / "in" / "t.csv")))
+
+        monkeypatch.setattr(Service, "_remove", slowly)
+        with pytest.raises(TryAgain, match="1 requests of finance came in meanwhile"):
+            service.forget("finance")
+        monkeypatch.undo()
+        w.problem(client.get("/v1/requests"), 401, "not-logged-in")
+        (late,) = service.requests.active("finance")
+        w.finished(served, late, b"result")
+        assert service.forget("finance") == 1
+        assert set(rows_of(served, "finance").values()) == {0}
