@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from typer import Abort, TyperException
 
-from recon.cli.quick_imports import quick_imports
+from recon.cli.quick_imports import collect_less
 from recon.cli.streams import lasting_streams
 from recon.errors import ReconError
 
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command, by default the one in ``sys.argv``, and returns its exit status. An error is one line on stderr."""
     # Searching every installed package for plugins would take longer than a look-up; no model here uses any.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    quick_imports()
+    collect_less()
     with lasting_streams():
         if os.environ.get("RECON_LOG"):
             from recon.telemetry import logs

@@ -11,6 +11,7 @@ import typer
 from recon.cli.caveats import say_caveats, say_written
 from recon.cli.options import Common, Moment, flat
 from recon.cli.progress import Bar
+from recon.cli.quick_imports import load_no_pandas
 from recon.cli.screen import amount, as_json, count, number, say, table
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def breaks(
     recon breaks --status UNPAID --age 30 --min 100 --sort balance
     recon breaks breaks.xlsx --as-of 2026-12-01T00:00Z
     """
+    load_no_pandas()
     from recon.reading.breaks import Chosen
 
     reconciliation = common.opened()

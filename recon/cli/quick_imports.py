@@ -4,8 +4,11 @@ Python looks for garbage many times while modules load, and twice more before it
 a second of a ``recon run``, most of it among Dagster's modules.
 
 PyArrow imports pandas the first time that it converts anything, an array of NumPy's included, to find out whether it was given a Series.
-That takes a quarter of the time of ``recon breaks``, which has no use for pandas. Here PyArrow is loaded as if pandas were not installed;
+That takes a quarter of the time of ``recon breaks``, which has no use for pandas. There PyArrow is loaded as if pandas were not installed;
 as soon as somebody else imports pandas, such as the user's logic, PyArrow knows of it. ``to_pandas`` imports it as ever.
+
+Commands that let PyArrow convert many Python values, such as ``transform``, do not do so: its C++ code would import pandas a moment later,
+and a Ctrl-C in the meantime would be lost, since that import ignores every error.
 """
 
 from __future__ import annotations
@@ -22,10 +25,14 @@ _OBJECTS, _YOUNG, _OLDER = 50_000, 20, 50
 """New objects between two collections, and collections between two of the older generations: 70 times Python's own. mypy does the same."""
 
 
-def quick_imports() -> None:
-    """To be called once, by a process that carries out one command, before PyArrow or pandas is loaded; else it changes little."""
+def collect_less() -> None:
+    """To be called once, by a process that carries out one command."""
     gc.set_threshold(_OBJECTS, _YOUNG, _OLDER)
     atexit.register(gc.freeze)  # the last to be called, since it is the first to be registered
+
+
+def load_no_pandas() -> None:
+    """To be called before PyArrow or pandas is loaded; else it does nothing."""
     if "pyarrow" not in sys.modules and "pandas" not in sys.modules:
         sys.meta_path.insert(0, _After({"pyarrow": _without_pandas, "pandas": _with_pandas}))
 

@@ -266,7 +266,7 @@ def test_breaks_load_no_pandas_and_pyarrow_knows_of_a_pandas_that_is_loaded_late
 
 def test_pandas_may_be_loaded_before_pyarrow() -> None:
     loaded = (
-        "from recon.cli.quick_imports import quick_imports; quick_imports()\n"
+        "from recon.cli.quick_imports import load_no_pandas; load_no_pandas()\n"
         "import pandas, pyarrow; print(pyarrow.array(pandas.Series([1.5, float('nan')])).null_count)"
     )
     done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, timeout=60)
