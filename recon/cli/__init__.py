@@ -48,6 +48,9 @@ def _run(arguments: list[str]) -> int:
     except ReconError as error:
         return _failed(str(error), error.exit_status)
     except TyperException as error:
+        if (help_text := _help_of(error)) is not None:
+            print(help_text, file=sys.stderr)
+            return 2
         return _failed(_wrong_usage(error), int(getattr(error, "exit_code", 2)))
     except (KeyboardInterrupt, Abort):
         status = INTERRUPTED
@@ -75,6 +78,13 @@ def _failed(message: str, status: int) -> int:
         return status
     print(f"recon: {plain(message)}", file=sys.stderr)
     return status
+
+
+def _help_of(error: TyperException) -> str | None:
+    """The help of a group that was called without a command, which typer raises as a message; None for other errors."""
+    context = getattr(error, "ctx", None)
+    text: str | None = None if context is None else context.get_help()
+    return text if text is not None and str(error) == text else None
 
 
 def _wrong_usage(error: Exception) -> str:

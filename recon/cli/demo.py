@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import sys
 import textwrap
 import time
 from collections.abc import Sequence
@@ -111,6 +112,8 @@ def _say_next(folder: Path, steps: Sequence[Step]) -> None:
     key = next(step.look_at[0] for step in reversed(steps) if step.look_at)
     say()
     say("Next:")
+    if shutil.which("recon") is None:  # `make demo` installs it into a folder that no shell searches
+        say(f"  export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH")
     say(f"  cd {shlex.quote(str(folder))}")
     for command in (
         "recon status",

@@ -369,7 +369,7 @@ def _say_delivered(found: Delivered, common: Common) -> None:
         if missing:
             names = ", ".join(arrival.missing for arrival in missing[:5]) + (" …" if len(missing) > 5 else "")
             say(f"window {window} is open: {count(len(missing), 'expected file')} missing: {names}")
-        else:
+        elif any(file.window == window and file.state == "landed" for file in found.files):
             say(f"window {window} has landed files; next, when it is complete: recon close {shlex.quote(window)}{common.suffix}")
 
 

@@ -61,9 +61,11 @@ def _reason(model: type[BaseModel], error: dict[str, Any], field: FieldPath) -> 
         near = difflib.get_close_matches(str(field[-1]), known, 1)
         return f"not known here; {f'did you mean {near[0]}?' if near else 'known are ' + ', '.join(known)}"
     if kind == "missing":
-        return "is missing; " + _EXAMPLES.get(str(error["loc"][-1]), "add it")
+        return "is missing; " + (_MISSING.get(dotted(field)) or _EXAMPLES.get(str(error["loc"][-1]), "add it"))
     if kind == "literal_error":
         return f"{error['input']!r} is not one of {context['expected']}"
+    if kind == "union_tag_invalid":
+        return f"{context['tag']!r} is not one of {context['expected_tags']}"
     example = (_EXAMPLES.get(dotted(field)) or _EXAMPLES.get(str(field[-1]))) if field else None
     if example:
         return f"{error['input']!r} does not fit; {example}"
@@ -77,6 +79,11 @@ def _reason(model: type[BaseModel], error: dict[str, Any], field: FieldPath) -> 
     return f"{error['msg'][0].lower()}{error['msg'][1:]}, not {str(error['input'])[:60]!r}"
 
 
+_MISSING = {
+    "format": "write what its files are, such as format: {kind: delimited, header: true} for CSV",
+    "format.header": "write whether the first row names the columns, header: true or header: false",
+}
+"""What to write for a field that is missing, by its path; other fields of these names mean something else."""
 _EXAMPLES = {
     "name": "write a lower-case name such as name: orders",
     "store": "write a folder such as store: ./data, or s3://bucket/prefix",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import time
 from decimal import Decimal
 from pathlib import Path
@@ -254,6 +255,7 @@ def test_the_demo_tells_its_story_and_starts_afresh_in_its_own_folder(recon: Cal
     assert "36 of them MATCHED" in answer.out
     assert "5 windows, 112 events, 4 commits" in answer.out
     assert "cd demo" in answer.out
+    assert ("export PATH=" in answer.out) is (shutil.which("recon") is None)
     (tmp_path / "demo" / "mine.txt").write_text("kept")
     told = recon("demo", "--json").json
     assert (told["commit"], told["artifacts"]["MATCHED"]) == (4, 36)

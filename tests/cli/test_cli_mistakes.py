@@ -167,3 +167,10 @@ def test_an_interruption_says_that_nothing_is_half_done(recon: Call, here: Path,
     answer = recon("status")
     assert (answer.status, answer.out) == (130, "")
     assert answer.line == "interrupted; nothing half-done is visible, run it again to go on"
+
+
+def test_a_group_without_a_command_shows_its_help(recon: Call, tmp_path: Path) -> None:
+    answer = recon("files")
+    assert (answer.status, answer.out) == (2, "")
+    assert answer.err.startswith("Usage: recon files [OPTIONS] COMMAND")
+    assert "\n  list     List the received files" in answer.err

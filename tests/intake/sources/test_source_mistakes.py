@@ -24,3 +24,18 @@ def test_a_mistake_is_named_with_line_and_field(tmp_path: Path, account: str, ex
     (error,) = site(tmp_path, account, extra).intake().broken.values()
     assert re.match(r".*bank\.yaml:\d+: ", str(error))
     assert says in str(error)
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("format: csv", "bank.yaml:2: format: 'csv' is not one of 'delimited', 'fixed'"),
+        ("format: delimited", "bank.yaml:2: format.header: is missing; write whether the first row names the columns"),
+        ("{}", "bank.yaml: format: is missing; write what its files are, such as format: {kind: delimited, header: true} for CSV"),
+    ],
+)
+def test_a_format_that_is_missing_or_not_known_says_what_to_write(tmp_path: Path, written: str, says: str) -> None:
+    made = site(tmp_path, "required: true", "")
+    (tmp_path / "sources" / "bank.yaml").write_text("files: 'bank_{day}.csv'\n" + ("" if written == "{}" else written + "\n"))
+    (error,) = made.intake().broken.values()
+    assert says in str(error)
