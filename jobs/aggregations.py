@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from jobs.aggregation_runs import DAGSTER, AggregationRuns
+from jobs.late_aggregations import KeptAggregations
 from jobs.next_block import seconds_of
 from jobs.sensors import TICK, TICK_S, Reasons, at_start, kept_in, report_check
 from recon.aggregations.health import incomplete
@@ -70,12 +71,7 @@ class _Kept(Reasons):
         super().__init__(config.name)
         self.config, self.known = config, known
         self.looked = datetime.min.replace(tzinfo=UTC)
-        self._site: Aggregations | None = None
-
-    def opened(self, database: SiteDatabase) -> Aggregations:
-        if self._site is None:
-            self._site = Aggregations(database.intake(self.config, "sensor"))
-        return self._site
+        self.opened = KeptAggregations(config).opened
 
 
 @dataclass

@@ -5,7 +5,7 @@ a second of a ``recon run``, most of it among Dagster's modules.
 
 PyArrow imports pandas the first time that it converts anything, an array of NumPy's included, to find out whether it was given a Series.
 That takes a quarter of the time of ``recon breaks``, which has no use for pandas. There PyArrow is loaded as if pandas were not installed;
-as soon as somebody else imports pandas, such as the user's logic, PyArrow knows of it. ``to_pandas`` imports it as ever.
+once other code imports pandas, such as the user's logic, PyArrow recognizes it again. ``to_pandas`` imports it as usual.
 
 Commands that let PyArrow convert many Python values, such as ``transform``, do not do so: its C++ code would import pandas a moment later,
 and a Ctrl-C in the meantime would be lost, since that import ignores every error.

@@ -55,6 +55,14 @@ class Location:
         return request or str(answer.skip_message)
 
 
+def idle(location: Location, clock: Clock) -> dict[str, dg.RunRequest | str]:
+    """The answers of the third of three rounds, from which on the store's answers are remembered."""
+    for _ in range(3):
+        clock.now += 10
+        answers = {name: location.tick(name) for name in SENSORS}
+    return answers
+
+
 class Clock:
     """Seconds that a test lets pass."""
 
@@ -112,10 +120,8 @@ def test_every_sign_of_a_change_is_seen_in_the_next_round(
     opened = site(tmp_path, "./orders_data")
     landed_long_ago(opened, 3, monkeypatch)
     location = Location(opened.config.path, instance)
-    for _ in range(3):
-        clock.now += 10
-        idle = {name: location.tick(name) for name in SENSORS}
-    assert str(idle["reduce"]).startswith("2026-11-01T06:00Z is not closed: 1 of 2 files")
+    before = idle(location, clock)
+    assert str(before["reduce"]).startswith("2026-11-01T06:00Z is not closed: 1 of 2 files")
     folder = tmp_path / "orders_data"
     if change == "landing":
         landed(opened, 3)
@@ -130,7 +136,7 @@ def test_every_sign_of_a_change_is_seen_in_the_next_round(
     else:
         folder.rename(tmp_path / "away")
     if change != "run":  # Dagster is asked at each tick, the store once a round
-        assert [location.tick(name) for name in ("reduce", "merge")] == [idle[name] for name in ("reduce", "merge")]
+        assert [location.tick(name) for name in ("reduce", "merge")] == [before[name] for name in ("reduce", "merge")]
     clock.now += 10
     seen = location.tick("reduce")
     if change == "landing":
@@ -151,16 +157,14 @@ def test_no_sensor_answers_from_memory_while_the_store_is_away(
     opened = site(tmp_path, "./orders_data")
     landed_long_ago(opened, 1, monkeypatch)
     location = Location(opened.config.path, instance)
-    for _ in range(3):
-        clock.now += 10
-        idle = [location.tick(name) for name in SENSORS]
+    before = idle(location, clock)
     (tmp_path / "orders_data").rename(tmp_path / "away")
     for _ in range(2):
         clock.now += 10
         assert ["there is no store" in str(location.tick(name)) for name in SENSORS] == [True] * len(SENSORS)
     (tmp_path / "away").rename(tmp_path / "orders_data")
     clock.now += 10
-    assert [location.tick(name) for name in SENSORS][:4] == idle[:4]
+    assert [location.tick(name) for name in SENSORS][:4] == list(before.values())[:4]
 
 
 def test_an_earlier_copy_of_the_store_in_its_place_is_seen_after_five_minutes(
@@ -172,9 +176,7 @@ def test_an_earlier_copy_of_the_store_in_its_place_is_seen_after_five_minutes(
     landed(opened, 1)
     opened.run()
     location = Location(opened.config.path, instance)
-    for _ in range(3):
-        clock.now += 10
-        assert isinstance(location.tick("reduce"), str)
+    assert isinstance(idle(location, clock)["reduce"], str)
     shutil.rmtree(folder)
     (tmp_path / "copy").rename(folder)
     clock.now += KEEP_S
@@ -190,9 +192,7 @@ def test_what_no_sign_shows_is_seen_after_five_minutes(
     opened = site(tmp_path, "./orders_data")
     landed_long_ago(opened, 1, monkeypatch)
     location = Location(opened.config.path, instance)
-    for _ in range(3):
-        clock.now += 10
-        assert location.tick("certify") == "everything that is merged is certified"
+    assert idle(location, clock)["certify"] == "everything that is merged is certified"
     for path in list(opened.store().list("certificates/")) + list(opened.store().list("frontiers/")):
         opened.store().delete(path)
     clock.now += 10

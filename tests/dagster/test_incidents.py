@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -301,19 +301,24 @@ def test_a_redirect_is_not_followed_and_slack_says_how_long_to_wait(server: Post
     assert server.texts == []
 
 
+def looked_at(server: Posts, incidents: Sequence[Incident], times: int) -> None:
+    """Reports the incidents, tick after tick. An error of their texts ends a look, as it does in the sensor."""
+    config = replace(CONFIG, observability=Observability(webhook=Webhook(url=server.url)))
+    cursor: dict[str, Any] = {}
+    for _ in range(times):
+        look = Look(config, None, cursor, datetime.now(UTC))  # type: ignore[arg-type]
+        with suppress(Damaged, TryAgain):
+            look.found("windows", incidents)
+        look.report()
+        cursor = look.cursor
+
+
 def test_an_incident_whose_details_cannot_be_read_holds_up_no_other(server: Posts) -> None:
     def damaged() -> str:
         raise Damaged("timeline/3.json: the timeline entry is damaged")
 
-    config = replace(CONFIG, observability=Observability(webhook=Webhook(url=server.url)))
     incidents = [Incident("quarantined:a:1", "a", "window a".__str__, "wait"), Incident("short:b:1", "b", damaged, "land it")]
-    cursor: dict[str, Any] = {}
-    for _ in range(3):
-        look = Look(config, None, cursor, datetime.now(UTC))  # type: ignore[arg-type]
-        with suppress(Damaged):
-            look.found("windows", incidents)
-        look.report()
-        cursor = look.cursor
+    looked_at(server, incidents, times=3)
     first, second = server.texts
     assert "window a" in first
     assert "b: short; the details could not be read (timeline/3.json: the timeline entry is damaged)\nNext: land it" in second
@@ -327,15 +332,8 @@ def test_incidents_are_reported_once_though_the_store_goes_away_between_two_text
             raise answers.pop()
         return "window b"
 
-    config = replace(CONFIG, observability=Observability(webhook=Webhook(url=server.url)))
     incidents = [Incident("quarantined:a:1", "a", "window a".__str__, "wait"), Incident("short:b:1", "b", text, "land it")]
-    cursor: dict[str, Any] = {}
-    for _ in range(2):
-        look = Look(config, None, cursor, datetime.now(UTC))  # type: ignore[arg-type]
-        with suppress(TryAgain):
-            look.found("windows", incidents)
-        look.report()
-        cursor = look.cursor
+    looked_at(server, incidents, times=2)
     assert [("window a" in text, "window b" in text) for text in server.texts] == [(True, False), (False, True)]
 
 
