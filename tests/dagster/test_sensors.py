@@ -369,6 +369,17 @@ def test_windows_are_closed_by_a_number_of_files_and_by_a_deadline(tmp_path: Pat
     assert sensors.tick("closing") == "nothing to close; 0 windows are open"
 
 
+def test_a_machine_whose_clock_is_ahead_closes_no_window_before_its_deadline(
+    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = made(tmp_path)
+    opened.config.path.write_text(opened.config.path.read_text() + "closing: {files: 2, deadline: 36500d}\n")
+    sensors = Sensors(Reconciliation(opened.config.path), instance)
+    monkeypatch.setattr("recon.storage.clock.here", lambda: datetime.now(UTC) + timedelta(days=36600))
+    assert sensors.tick("closing") == "nothing to close; 0 windows are open"
+    assert opened_manifest(opened, 0) is None
+
+
 def test_upkeep_certifies_what_is_not_and_sweeps_what_no_merge_will_use(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     opened = made(tmp_path, hours=3)
     store = opened.store()
